@@ -1,0 +1,147 @@
+package waybill
+
+import (
+	"fmt"
+	"iter"
+	"time"
+)
+
+// Op is what a change did to its entity.
+type Op uint8
+
+const (
+	// Insert creates; the target refuses it where the key exists already.
+	Insert Op = iota + 1
+	// Update changes the columns it carries; the target refuses it where the key is missing.
+	Update
+	// Upsert creates the row, or changes the columns it carries.
+	Upsert
+	// Delete removes; a key that is already gone is no error.
+	Delete
+)
+
+var opNames = [...]string{Insert: "insert", Update: "update", Upsert: "upsert", Delete: "delete"}
+
+func (o Op) String() string {
+	if o >= Insert && o <= Delete {
+		return opNames[o]
+	}
+	return fmt.Sprintf("op(%d)", o)
+}
+
+// ParseOp reads the name of an operation as it stands in an outbox row.
+func ParseOp(s string) (Op, bool) {
+	for o := Insert; o <= Delete; o++ {
+		if opNames[o] == s {
+			return o, true
+		}
+	}
+	return 0, false
+}
+
+// Change is one entity created, updated or deleted.
+type Change struct {
+	// Entity is the type name: "customer", or "public.customer".
+	Entity string
+	Op     Op
+	// Key identifies the entity; at least one column, none null.
+	Key Row
+	// Row is the entity after the change; a column that is absent is unchanged. Empty for
+	// Delete. It may leave out the key's columns. Where it holds them with other values, an
+	// Update changes the key; for Insert and Upsert that is malformed.
+	Row Row
+	// Before is the entity before the change where that is known, else nil.
+	Before Row
+}
+
+// Size is an estimate of the change's size in bytes.
+func (c *Change) Size() int {
+	return len(c.Entity) + c.Key.Size() + c.Row.Size() + c.Before.Size() + 64
+}
+
+// Changes are the changes of one action in order. They can be iterated more than once,
+// by one goroutine at a time, until the batch that brought them is acknowledged. An
+// error ends the iteration and means that the changes could not be read again.
+type Changes interface {
+	Len() int
+	All() iter.Seq2[*Change, error]
+}
+
+// ChangeList is Changes held in memory.
+type ChangeList []Change
+
+// Len is the number of changes.
+func (l ChangeList) Len() int { return len(l) }
+
+// All iterates in order; it never yields an error.
+func (l ChangeList) All() iter.Seq2[*Change, error] {
+	return func(yield func(*Change, error) bool) {
+		for i := range l {
+			if !yield(&l[i], nil) {
+				return
+			}
+		}
+	}
+}
+
+// Action is everything that one business transaction changed, whole and in order.
+type Action struct {
+	// ID is drawn once at the source and is the same on every delivery, restart and re-read.
+	ID string
+	// Seq numbers the actions of a stream densely: 1, 2, 3 …
+	Seq uint64
+	// Name is what the application called the action ("customer.created"); may be empty.
+	Name string
+	// Time is when the source recorded the action, by the source's clock.
+	Time time.Time
+	// Trace is the W3C traceparent that the application gave; may be empty.
+	Trace   string
+	Changes Changes
+	// Size is an estimate of the memory that the action takes, in bytes.
+	Size int
+}
+
+// Position is where to resume after an action. It is opaque to everyone but the stream
+// that made it, comparable only for equality, valid UTF-8, and begins with the version of
+// its format. The zero Position stands before the oldest retained action.
+type Position string
+
+// Batch is a run of consecutive whole actions of one stream.
+type Batch struct {
+	// After is the position that the batch continues from, Upto the one it ends at.
+	After, Upto Position
+	// Actions are in order; there may be none, and then the batch only moves the position.
+	Actions []Action
+}
+
+// Size is the estimated memory of the batch's actions, in bytes.
+func (b *Batch) Size() int {
+	n := 0
+	for i := range b.Actions {
+		n += b.Actions[i].Size
+	}
+	return n
+}
+
+// LastSeq is the Seq of the last action, or seq itself for a batch without actions.
+func (b *Batch) LastSeq(seq uint64) uint64 {
+	if n := len(b.Actions); n > 0 {
+		return b.Actions[n-1].Seq
+	}
+	return seq
+}
+
+// CheckDense verifies that the batch continues the dense numbering after seq. A hole or a
+// repetition is a GapError: behind the reader something was lost or doubled.
+func (b *Batch) CheckDense(stream string, seq uint64) error {
+	for i := range b.Actions {
+		seq++
+		if b.Actions[i].Seq != seq {
+			return &GapError{
+				Stream: stream,
+				Reason: fmt.Sprintf("action %s carries number %d where %d was due", b.Actions[i].ID, b.Actions[i].Seq, seq),
+			}
+		}
+	}
+	return nil
+}
