@@ -1,0 +1,34 @@
+package testenv
+
+import (
+	"fmt"
+	"os"
+	"sync"
+	"testing"
+
+	"go.uber.org/goleak"
+)
+
+var shared struct {
+	sync.Mutex
+	cluster *Cluster
+	err     error
+	number  int
+}
+
+// Main runs the package's tests, stops the servers and fails if a goroutine is left over.
+func Main(m *testing.M, opts ...goleak.Option) {
+	code := m.Run()
+	shared.Lock()
+	if shared.cluster != nil {
+		shared.cluster.remove()
+	}
+	shared.Unlock()
+	if code == 0 {
+		if err := goleak.Find(opts...); err != nil {
+			fmt.Fprintf(os.Stderr, "goroutines left over after the tests: %v\n", err)
+			code = 1
+		}
+	}
+	os.Exit(code)
+}
