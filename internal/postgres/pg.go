@@ -1,0 +1,172 @@
+package postgres
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/waybill-data/waybill"
+)
+
+// connectTimeout bounds one attempt to connect where the URL does not set connect_timeout.
+const connectTimeout = 10 * time.Second
+
+// connectOptions refine connect; the zero value is fine.
+type connectOptions struct {
+	// Name is what pg_stat_activity shows as application_name; "waybill" if empty.
+	Name string
+	// Params are session settings that override those that connect makes.
+	Params map[string]string
+}
+
+// connect opens one session with settings that no role or database default can disturb: UTC,
+// READ COMMITTED, no statement, lock or idle timeout. The error is classified.
+func connect(ctx context.Context, rawURL string, opts connectOptions) (*pgx.Conn, error) {
+	cfg, err := pgx.ParseConfig(rawURL)
+	if err != nil {
+		return nil, badURL(rawURL, err)
+	}
+	if cfg.ConnectTimeout == 0 {
+		cfg.ConnectTimeout = connectTimeout
+	}
+	for k, v := range map[string]string{
+		"application_name":                    "waybill",
+		"client_encoding":                     "UTF8",
+		"client_min_messages":                 "warning",
+		"TimeZone":                            "UTC",
+		"default_transaction_isolation":       "read committed",
+		"statement_timeout":                   "0",
+		"lock_timeout":                        "0",
+		"idle_in_transaction_session_timeout": "0",
+	} {
+		cfg.RuntimeParams[k] = v
+	}
+	for k, v := range opts.Params {
+		cfg.RuntimeParams[k] = v
+	}
+	if opts.Name != "" {
+		cfg.RuntimeParams["application_name"] = opts.Name
+	}
+	conn, err := pgx.ConnectConfig(ctx, cfg)
+	if err != nil {
+		return nil, classify(err, fmt.Sprintf("connect to PostgreSQL at %s, database %s, as %s", address(cfg), cfg.Database, cfg.User))
+	}
+	return conn, nil
+}
+
+func address(cfg *pgx.ConnConfig) string {
+	if strings.HasPrefix(cfg.Host, "/") {
+		return fmt.Sprintf("%s/.s.PGSQL.%d", cfg.Host, cfg.Port)
+	}
+	return net.JoinHostPort(cfg.Host, fmt.Sprint(cfg.Port))
+}
+
+// badURL explains why a connection string was not understood. The parser's own words may
+// quote parts of the password (one with a / or % in it), so they are used only where the
+// string is a well-formed URL.
+func badURL(rawURL string, err error) error {
+	u, perr := url.Parse(rawURL)
+	inner := errors.Unwrap(err)
+	if perr != nil || u.Host == "" || inner == nil {
+		return errors.New("the PostgreSQL url is not understood; it reads postgres://user:password@host:5432/database, " +
+			"with special characters in the password written as %XX")
+	}
+	text := inner.Error()
+	if pw, ok := u.User.Password(); ok && pw != "" && strings.Contains(text, pw) {
+		text = "a setting in it is wrong"
+	}
+	return fmt.Errorf("the PostgreSQL url is not understood: %s", text)
+}
+
+// classify wraps err as "doing: what happened; remedy" and marks it transient where trying
+// again may help. It returns nil for nil. errors.As still finds the *pgconn.PgError. The text
+// never holds the password, nor the server's DETAIL, which may hold row values.
+func classify(err error, doing string) error {
+	if err == nil {
+		return nil
+	}
+	if errors.Is(err, context.Canceled) {
+		return fmt.Errorf("%s: %w", doing, context.Canceled)
+	}
+	var pe *pgconn.PgError
+	if errors.As(err, &pe) {
+		c := &classified{text: doing + ": " + pe.Message + " (SQLSTATE " + pe.Code + ")", err: err}
+		if remedy := remedies[pe.Code]; remedy != "" {
+			c.text += "; " + remedy
+		}
+		if passing(pe.Code) {
+			return waybill.AsTransient(c)
+		}
+		return c
+	}
+	c := &classified{text: doing + ": " + oneLine(err), err: err}
+	var (
+		authority x509.UnknownAuthorityError
+		hostname  x509.HostnameError
+		invalid   x509.CertificateInvalidError
+		verify    *tls.CertificateVerificationError
+		netErr    net.Error
+	)
+	switch {
+	case errors.As(err, &authority), errors.As(err, &hostname), errors.As(err, &invalid), errors.As(err, &verify):
+		c.text += "; check sslmode and sslrootcert in url"
+		return c
+	case errors.As(err, &netErr), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, net.ErrClosed),
+		errors.Is(err, context.DeadlineExceeded), errors.Is(err, pgconn.ErrConnClosed), pgconn.Timeout(err), pgconn.SafeToRetry(err):
+		return waybill.AsTransient(c)
+	}
+	return c
+}
+
+// classified keeps the cause for errors.As while its text is chosen for people.
+type classified struct {
+	text string
+	err  error
+}
+
+func (c *classified) Error() string { return c.text }
+func (c *classified) Unwrap() error { return c.err }
+
+// passing tells which SQLSTATEs may pass by themselves.
+func passing(code string) bool {
+	switch code[:min(2, len(code))] {
+	case "08", "40", "53", "58": // connection, rollback (serialization, deadlock), resources, system
+		return true
+	}
+	switch code {
+	case "57P01", "57P02", "57P03", "57P04", "57P05", // shutting down, crashed, starting up
+		"57014", "55P03", "55006", "25P03", "25006": // cancelled, lock not available, in use, read-only after failover
+		return true
+	}
+	return false
+}
+
+// remedies are the clauses that follow an error a person has to mend.
+var remedies = map[string]string{
+	"28P01": "check the user and the password in url",
+	"28000": "check the user in url and the server's pg_hba.conf",
+	"3D000": "create the database or correct its name in url",
+	"42501": "grant the role what it needs; waybill check prints the statements",
+}
+
+// oneLine is the text of an error on one line; the driver lists every address it tried.
+func oneLine(err error) string {
+	var ce *pgconn.ConnectError
+	if errors.As(err, &ce) {
+		err = errors.Unwrap(ce)
+	}
+	return strings.Join(strings.FieldsFunc(err.Error(), func(r rune) bool { return r == '\n' || r == '\t' }), "; ")
+}
+
+// quote makes name an SQL identifier, whatever it holds.
+func quote(name string) string { return pgx.Identifier{name}.Sanitize() }
