@@ -112,6 +112,35 @@ type Batch struct {
 	After, Upto Position
 	// Actions are in order; there may be none, and then the batch only moves the position.
 	Actions []Action
+	// At returns the position after Actions[i], so that a batch can be cut; nil means that it
+	// cannot. It may be called until the batch is acknowledged.
+	At func(i int) Position
+}
+
+// Cut splits b before Actions[i], 0 < i < len(Actions). Not ok: b has no At.
+func (b Batch) Cut(i int) (head, tail Batch, ok bool) {
+	if b.At == nil {
+		return b, Batch{}, false
+	}
+	at, mid := b.At, b.At(i-1)
+	head = Batch{After: b.After, Upto: mid, Actions: b.Actions[:i:i], At: at}
+	tail = Batch{After: mid, Upto: b.Upto, Actions: b.Actions[i:], At: func(j int) Position { return at(i + j) }}
+	return head, tail, true
+}
+
+// Join appends the batch that follows b.
+func (b Batch) Join(next Batch) Batch {
+	n, first, second := len(b.Actions), b.At, next.At
+	joined := Batch{After: b.After, Upto: next.Upto, Actions: append(b.Actions[:n:n], next.Actions...)}
+	if (first != nil || n == 0) && (second != nil || len(next.Actions) == 0) {
+		joined.At = func(i int) Position {
+			if i < n {
+				return first(i)
+			}
+			return second(i - n)
+		}
+	}
+	return joined
 }
 
 // Size is the estimated memory of the batch's actions, in bytes.

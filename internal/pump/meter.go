@@ -1,0 +1,243 @@
+package pump
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/waybill-data/waybill"
+)
+
+// State is what a pipeline is doing.
+type State string
+
+// The states; doc.go draws the ways between them.
+const (
+	Starting State = "starting"
+	Running  State = "running"
+	Waiting  State = "waiting"
+	Standby  State = "standby"
+	Stopped  State = "stopped"
+	Failed   State = "failed"
+	Done     State = "done"
+)
+
+// Status is one look at a pipeline.
+type Status struct {
+	Pipeline string    `json:"pipeline"`
+	Target   string    `json:"target"`
+	Stream   string    `json:"stream"`
+	State    State     `json:"state"`
+	Error    string    `json:"error,omitempty"`
+	Since    time.Time `json:"since"` // when State was entered
+
+	Position waybill.Position `json:"position"`
+	Seq      uint64           `json:"seq"` // of the last action written
+
+	// Counted since the engine started.
+	Actions    uint64 `json:"actions"`
+	Changes    uint64 `json:"changes"`
+	Batches    uint64 `json:"batches"`
+	Bytes      uint64 `json:"bytes"`
+	Retries    uint64 `json:"retries"`
+	Suppressed uint64 `json:"suppressed"` // applied before, so not delivered again
+
+	Backlog    int64   `json:"backlog"`     // actions waiting at the source, -1 unknown
+	LagSeconds float64 `json:"lag_seconds"` // age of the oldest of them, 0 without any
+	CaughtUp   bool    `json:"caught_up"`
+
+	LastProgress time.Time `json:"last_progress"` // the last write, or the start
+	Rate         float64   `json:"rate"`          // actions per second, over about 10 s
+	// Seconds from the source recording an action to the target holding it durably, by the
+	// two machines' clocks, over the last actions; 0 before the first.
+	P50 float64 `json:"p50_seconds"`
+	P99 float64 `json:"p99_seconds"`
+}
+
+const (
+	latencyWindow = 4096             // actions of which latencies are kept
+	rateWindow    = 10 * time.Second // over which Rate is taken
+)
+
+// Meter counts what one pipeline does. All methods may be called concurrently.
+type Meter struct {
+	mu        sync.Mutex
+	status    Status
+	latencies []float64 // ring of the last latencyWindow
+	next      int
+	rates     []ratePoint
+	now       func() time.Time
+}
+
+type ratePoint struct {
+	at      time.Time
+	actions uint64
+}
+
+// NewMeter returns a meter in the state Starting.
+func NewMeter(pipeline, target string) *Meter {
+	m := &Meter{now: time.Now}
+	m.status = Status{
+		Pipeline: pipeline, Target: target, Stream: pipeline + "/" + target,
+		State: Starting, Since: m.now(), Backlog: -1, LastProgress: m.now(),
+	}
+	return m
+}
+
+// Snapshot is the status now.
+func (m *Meter) Snapshot() Status {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	s := m.status
+	if n := len(m.latencies); n > 0 {
+		sorted := slices.Clone(m.latencies)
+		slices.Sort(sorted)
+		s.P50, s.P99 = sorted[n/2], sorted[n*99/100]
+	}
+	m.trimRates()
+	if len(m.rates) > 0 {
+		if d := m.now().Sub(m.rates[0].at).Seconds(); d > 0 {
+			s.Rate = float64(s.Actions-m.rates[0].actions) / d
+		}
+	}
+	return s
+}
+
+// SetState moves the pipeline to a state; err is what brought it there, or nil.
+func (m *Meter) SetState(s State, err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.setState(s, err)
+}
+
+func (m *Meter) setState(s State, err error) {
+	m.status.Error = ""
+	if err != nil {
+		m.status.Error = err.Error()
+	}
+	if m.status.State != s {
+		m.status.State, m.status.Since = s, m.now()
+	}
+}
+
+func (m *Meter) retrying(err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.status.Retries++
+	if m.status.State != Standby {
+		m.setState(Waiting, err)
+	}
+}
+
+func (m *Meter) recovered() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.status.State == Waiting {
+		m.setState(Running, nil)
+	}
+}
+
+// finish turns the way a run ended into a state and into what Run returns.
+func (m *Meter) finish(ctx context.Context, err error) error {
+	switch {
+	case ctx.Err() != nil:
+		m.SetState(Stopped, nil)
+		return nil
+	case err != nil:
+		m.SetState(Failed, err)
+	default:
+		m.SetState(Done, nil)
+	}
+	return err
+}
+
+func (m *Meter) suppressed(n uint64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.status.Suppressed = n
+}
+
+func (m *Meter) position() waybill.Position {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.status.Position
+}
+
+func (m *Meter) resumed(p waybill.Position) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.status.Position = p
+}
+
+func (m *Meter) caughtUp(yes bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.status.CaughtUp = yes
+}
+
+func (m *Meter) waiting(n int64, oldest time.Duration) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.status.Backlog, m.status.LagSeconds = n, oldest.Seconds()
+}
+
+func (m *Meter) wrote(b *waybill.Batch) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	now := m.now()
+	s := &m.status
+	s.Position, s.Seq, s.LastProgress = b.Upto, b.LastSeq(s.Seq), now
+	s.Batches++
+	s.Actions += uint64(len(b.Actions))
+	for i := range b.Actions {
+		a := &b.Actions[i]
+		s.Changes += uint64(a.Changes.Len()) //nolint:gosec // a length
+		s.Bytes += uint64(a.Size)            //nolint:gosec // a size
+		m.latency(max(0, now.Sub(a.Time).Seconds()))
+	}
+	if n := len(m.rates); n == 0 || now.Sub(m.rates[n-1].at) > rateWindow/20 {
+		m.trimRates()
+		m.rates = append(m.rates, ratePoint{now, s.Actions - uint64(len(b.Actions))})
+	}
+}
+
+func (m *Meter) latency(seconds float64) {
+	if len(m.latencies) < latencyWindow {
+		m.latencies = append(m.latencies, seconds)
+		return
+	}
+	m.latencies[m.next] = seconds
+	m.next = (m.next + 1) % latencyWindow
+}
+
+func (m *Meter) trimRates() {
+	old := 0
+	for old < len(m.rates) && m.now().Sub(m.rates[old].at) > rateWindow {
+		old++
+	}
+	m.rates = append(m.rates[:0], m.rates[old:]...)
+}
+
+type meteredReader struct {
+	waybill.Reader
+	meter *Meter
+}
+
+func (r *meteredReader) Open(ctx context.Context, after waybill.Position) error {
+	r.meter.resumed(after)
+	return r.Reader.Open(ctx, after)
+}
+
+type meteredWriter struct {
+	waybill.Writer
+	meter *Meter
+}
+
+func (w *meteredWriter) Write(ctx context.Context, b waybill.Batch) error {
+	err := w.Writer.Write(ctx, b)
+	if err == nil {
+		w.meter.wrote(&b)
+	}
+	return err
+}

@@ -1,0 +1,249 @@
+package pump
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/waybill-data/waybill"
+)
+
+// Config is what one run of the pump needs beside its two ends.
+type Config struct {
+	// Stream is the name under which source and target know the pipeline.
+	Stream string
+	// MaxActions and MaxBytes bound the batch that is written in one step and, twice, what
+	// is read ahead. One action may exceed MaxBytes.
+	MaxActions int
+	MaxBytes   int64
+	// UntilCaughtUp ends the run once what the source held at its start is written.
+	UntilCaughtUp bool
+	// Grace is how long a write may go on after the context ended.
+	Grace time.Duration
+	// Sample is how often the source is asked for its head and backlog.
+	Sample time.Duration
+	// Retry paces the attempts after a transient error.
+	Retry Retry
+	Log   *slog.Logger
+	Meter *Meter
+}
+
+func (c Config) withDefaults() Config {
+	if c.MaxActions == 0 {
+		c.MaxActions = 1000
+	}
+	if c.MaxBytes == 0 {
+		c.MaxBytes = 4 << 20
+	}
+	if c.Grace == 0 {
+		c.Grace = 10 * time.Second
+	}
+	if c.Sample == 0 {
+		c.Sample = 5 * time.Second
+	}
+	c.Retry = c.Retry.withDefaults()
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.Meter == nil {
+		c.Meter = NewMeter(c.Stream, "")
+	}
+	return c
+}
+
+// Run carries the stream until ctx ends (nil), the source is caught up with (nil, under
+// UntilCaughtUp), or the stream cannot go on (the error). It closes both ends.
+func Run(ctx context.Context, r waybill.Reader, w waybill.Writer, c Config) (err error) {
+	c = c.withDefaults()
+	defer func() {
+		err = c.Meter.finish(ctx, err)
+	}()
+	reader, writer := stack(r, w, c)
+	p := &pump{Config: c, r: reader, w: writer}
+	p.backlog, _ = r.(waybill.Backlog)
+	p.resumed, _ = r.(waybill.Resumed)
+	defer func() {
+		err = errors.Join(err, writer.Close())
+	}()
+	for {
+		err := p.session(ctx)
+		if !errors.Is(err, waybill.ErrFenced) || c.UntilCaughtUp || ctx.Err() != nil {
+			return err
+		}
+		c.Meter.SetState(Standby, err)
+		c.Log.Warn("another engine took the stream; standing by", "stream", c.Stream)
+	}
+}
+
+type pump struct {
+	Config
+	r       waybill.Reader
+	w       waybill.Writer
+	backlog waybill.Backlog
+	resumed waybill.Resumed
+}
+
+// session runs from taking the stream to losing it.
+func (p *pump) session(ctx context.Context) (err error) {
+	pos, err := p.w.Resume(ctx, p.Stream)
+	if err != nil {
+		return fmt.Errorf("take stream %s at the target: %w", p.Stream, err)
+	}
+	if err := p.r.Open(ctx, pos); err != nil {
+		return fmt.Errorf("open stream %s at the source: %w", p.Stream, err)
+	}
+	defer func() {
+		err = errors.Join(err, p.r.Close())
+	}()
+	if p.resumed != nil {
+		p.Meter.suppressed(p.resumed.Suppressed())
+	}
+	p.Meter.SetState(Running, nil)
+	p.Log.Info("carrying", "stream", p.Stream, "suppressed", p.Meter.Snapshot().Suppressed)
+	if pos != "" {
+		if err := p.ack(ctx, pos); err != nil {
+			return err
+		}
+	}
+	return p.carry(ctx, pos)
+}
+
+// carry reads ahead in one goroutine, samples in another and writes in its own.
+func (p *pump) carry(ctx context.Context, pos waybill.Position) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	q := newQueue(p.MaxActions, p.MaxBytes)
+	fetched, sampled := make(chan struct{}), make(chan struct{})
+	defer func() {
+		cancel(nil)
+		<-fetched
+		<-sampled
+	}()
+	go func() {
+		defer close(fetched)
+		q.fail(p.fetch(ctx, q))
+	}()
+	go func() {
+		defer close(sampled)
+		p.sample(ctx)
+	}()
+
+	goal, err := p.goal(ctx)
+	if err != nil {
+		return err
+	}
+	for !goal.reached(p.r, pos) {
+		b, err := q.take(ctx)
+		if err != nil {
+			return err
+		}
+		if err := p.write(ctx, b); err != nil {
+			return err
+		}
+		pos = b.Upto
+		if err := p.ack(ctx, pos); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (p *pump) fetch(ctx context.Context, q *queue) error {
+	for {
+		b, err := p.r.Next(ctx)
+		if err != nil {
+			return err
+		}
+		if err := q.put(ctx, b); err != nil {
+			return err
+		}
+	}
+}
+
+// goal is where UntilCaughtUp ends; nil has no end.
+type goal struct{ head waybill.Position }
+
+func (g *goal) reached(r waybill.Reader, pos waybill.Position) bool {
+	return g != nil && r.Reached(pos, g.head)
+}
+
+func (p *pump) goal(ctx context.Context) (*goal, error) {
+	if !p.UntilCaughtUp {
+		return nil, nil
+	}
+	head, err := p.r.Head(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("read the head of stream %s: %w", p.Stream, err)
+	}
+	return &goal{head}, nil
+}
+
+// write writes b. When the target refuses an action, those before it are written first,
+// so that the position stands right before the action that stops the stream.
+func (p *pump) write(ctx context.Context, b waybill.Batch) error {
+	err := p.w.Write(ctx, b)
+	var refusal *waybill.Refusal
+	if err == nil || !errors.As(err, &refusal) || refusal.Seq == 0 || len(b.Actions) < 2 {
+		return err
+	}
+	i := int(refusal.Seq - b.Actions[0].Seq) //nolint:gosec // both number actions of this batch
+	if i < 0 || i >= len(b.Actions) {
+		return err
+	}
+	if i > 0 {
+		head, tail, ok := b.Cut(i)
+		if !ok {
+			return err
+		}
+		if err := p.write(ctx, head); err != nil {
+			return err
+		}
+		if err := p.ack(ctx, head.Upto); err != nil {
+			return err
+		}
+		b = tail
+	}
+	if len(b.Actions) > 1 {
+		if head, _, ok := b.Cut(1); ok {
+			return p.w.Write(ctx, head) // refused again, alone: the verdict stands by itself
+		}
+	}
+	return err
+}
+
+// ack tells the source. A passing failure is logged: a later acknowledgement covers it.
+func (p *pump) ack(ctx context.Context, pos waybill.Position) error {
+	err := p.r.Ack(ctx, pos)
+	if err == nil || ctx.Err() != nil {
+		return nil
+	}
+	if waybill.Transient(err) {
+		p.Log.Warn("acknowledgement failed; the next one covers it", "stream", p.Stream, "error", err)
+		return nil
+	}
+	return fmt.Errorf("acknowledge stream %s at the source: %w", p.Stream, err)
+}
+
+// sample keeps the meter's view of the source fresh until ctx ends. A failure is not
+// reported here: the fetching side meets it too.
+func (p *pump) sample(ctx context.Context) {
+	tick := time.NewTicker(p.Sample)
+	defer tick.Stop()
+	for {
+		pos := p.Meter.position()
+		if head, err := p.r.Head(ctx); err == nil {
+			p.Meter.caughtUp(p.r.Reached(pos, head))
+		}
+		if p.backlog != nil {
+			if n, oldest, err := p.backlog.Backlog(ctx, pos); err == nil {
+				p.Meter.waiting(n, oldest)
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}

@@ -1,0 +1,181 @@
+package pump
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"time"
+
+	"github.com/failsafe-go/failsafe-go"
+	"github.com/failsafe-go/failsafe-go/retrypolicy"
+
+	"github.com/waybill-data/waybill"
+)
+
+// Retry paces attempts: the nth waits a random time up to Min·2ⁿ, at most Max ("full
+// jitter"). There is no last attempt; the context ends it.
+type Retry struct {
+	Min, Max time.Duration // defaults 100 ms, 15 s
+	// Held is how long UntilCaughtUp waits for another engine's lease to end, default 15 s.
+	Held time.Duration
+}
+
+func (r Retry) withDefaults() Retry {
+	if r.Min == 0 {
+		r.Min = 100 * time.Millisecond
+	}
+	if r.Max == 0 {
+		r.Max = 15 * time.Second
+	}
+	if r.Held == 0 {
+		r.Held = 15 * time.Second
+	}
+	return r
+}
+
+func (r Retry) delay(attempt int) time.Duration {
+	top := r.Max
+	if attempt < 16 {
+		top = min(r.Max, r.Min<<attempt)
+	}
+	return r.Min/4 + rand.N(top) //nolint:gosec // spreads load, guards nothing
+}
+
+// retrier runs one operation until it succeeds or fails for good.
+type retrier struct {
+	pace  Retry
+	meter *Meter
+	log   *slog.Logger
+	again func(error) bool
+}
+
+func (t *retrier) do(ctx context.Context, doing string, op func(context.Context) error) error {
+	policy := retrypolicy.NewBuilder[any]().
+		HandleIf(func(_ any, err error) bool { return t.again(err) }).
+		WithMaxRetries(-1).
+		WithDelayFunc(func(e failsafe.ExecutionAttempt[any]) time.Duration { return t.pace.delay(e.Attempts() - 1) }).
+		OnRetryScheduled(func(e failsafe.ExecutionScheduledEvent[any]) {
+			t.meter.retrying(e.LastError())
+			t.log.Warn("trying again", "doing", doing, "attempt", e.Attempts(), "in", e.Delay.Round(time.Millisecond), "error", e.LastError())
+		}).
+		Build()
+	err := failsafe.With(policy).WithContext(ctx).Run(func() error { return op(ctx) })
+	if err != nil && ctx.Err() != nil {
+		return fmt.Errorf("%s: %w", doing, ctx.Err())
+	}
+	return err
+}
+
+// retryReader reopens a reader that failed for a moment, after the last batch handed on.
+type retryReader struct {
+	waybill.Reader
+	retrier
+	last   waybill.Position
+	broken bool
+}
+
+func newRetryReader(r waybill.Reader, c Config) *retryReader {
+	t := retrier{pace: c.Retry, meter: c.Meter, log: c.Log.With("stream", c.Stream), again: waybill.Transient}
+	return &retryReader{Reader: r, retrier: t}
+}
+
+func (r *retryReader) Open(ctx context.Context, after waybill.Position) error {
+	r.last, r.broken = after, false
+	return r.do(ctx, "open the source", func(ctx context.Context) error { return r.Reader.Open(ctx, after) })
+}
+
+func (r *retryReader) Next(ctx context.Context) (b waybill.Batch, err error) {
+	err = r.do(ctx, "read from the source", func(ctx context.Context) error {
+		if r.broken {
+			_ = r.Reader.Close() // it failed already; what matters is opening it again
+			if err := r.Reader.Open(ctx, r.last); err != nil {
+				return err
+			}
+			r.broken = false
+			r.meter.recovered()
+		}
+		b, err = r.Reader.Next(ctx)
+		r.broken = waybill.Transient(err)
+		return err
+	})
+	if err == nil {
+		r.last = b.Upto
+	}
+	return b, err
+}
+
+func (r *retryReader) Head(ctx context.Context) (p waybill.Position, err error) {
+	err = r.do(ctx, "ask the source for its head", func(ctx context.Context) error {
+		p, err = r.Reader.Head(ctx)
+		return err
+	})
+	return p, err
+}
+
+// retryWriter writes the same batch again after a transient error, stands by while another
+// engine has the stream, and lets a write that began end when the context ends.
+type retryWriter struct {
+	waybill.Writer
+	retrier
+	grace time.Duration
+	held  time.Duration // 0: stand by for as long as it takes
+}
+
+func newRetryWriter(w waybill.Writer, c Config) *retryWriter {
+	t := retrier{pace: c.Retry, meter: c.Meter, log: c.Log.With("stream", c.Stream), again: waybill.Transient}
+	rw := &retryWriter{Writer: w, retrier: t, grace: c.Grace}
+	if c.UntilCaughtUp {
+		rw.held = c.Retry.Held
+	}
+	return rw
+}
+
+func (w *retryWriter) Resume(ctx context.Context, stream string) (p waybill.Position, err error) {
+	started := time.Now()
+	t := w.retrier
+	t.pace.Max = min(t.pace.Max, time.Second) // a stream that is given up is taken soon
+	t.again = func(err error) bool {
+		if errors.Is(err, waybill.ErrHeld) {
+			w.meter.SetState(Standby, err)
+			return w.held == 0 || time.Since(started) < w.held
+		}
+		return waybill.Transient(err)
+	}
+	err = t.do(ctx, "take the stream at the target", func(ctx context.Context) error {
+		p, err = w.Writer.Resume(ctx, stream)
+		return err
+	})
+	return p, err
+}
+
+func (w *retryWriter) Write(ctx context.Context, b waybill.Batch) error {
+	tried := false
+	return w.do(ctx, "write to the target", func(ctx context.Context) error {
+		if tried && ctx.Err() != nil {
+			return ctx.Err()
+		}
+		tried = true
+		ctx, done := graceful(ctx, w.grace)
+		defer done()
+		err := w.Writer.Write(ctx, b)
+		if err == nil {
+			w.meter.recovered()
+		}
+		return err
+	})
+}
+
+// graceful returns a context that ends a while after ctx does.
+func graceful(ctx context.Context, grace time.Duration) (context.Context, context.CancelFunc) {
+	late, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	timer := make(chan *time.Timer, 1)
+	stop := context.AfterFunc(ctx, func() { timer <- time.AfterFunc(grace, cancel) })
+	return late, func() {
+		if !stop() {
+			(<-timer).Stop()
+		}
+		cancel()
+	}
+}
