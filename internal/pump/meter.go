@@ -67,6 +67,7 @@ type Meter struct {
 	latencies []float64 // ring of the last latencyWindow
 	next      int
 	rates     []ratePoint
+	failing   map[string]error // what is being tried again
 	now       func() time.Time
 }
 
@@ -77,7 +78,7 @@ type ratePoint struct {
 
 // NewMeter returns a meter in the state Starting.
 func NewMeter(pipeline, target string) *Meter {
-	m := &Meter{now: time.Now}
+	m := &Meter{now: time.Now, failing: map[string]error{}}
 	m.status = Status{
 		Pipeline: pipeline, Target: target, Stream: pipeline + "/" + target,
 		State: Starting, Since: m.now(), Backlog: -1, LastProgress: m.now(),
@@ -121,19 +122,22 @@ func (m *Meter) setState(s State, err error) {
 	}
 }
 
-func (m *Meter) retrying(err error) {
+// retrying notes that doing failed for a moment: the pipeline waits until it recovered.
+func (m *Meter) retrying(doing string, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.status.Retries++
+	m.failing[doing] = err
 	if m.status.State != Standby {
 		m.setState(Waiting, err)
 	}
 }
 
-func (m *Meter) recovered() {
+func (m *Meter) recovered(doing string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.status.State == Waiting {
+	delete(m.failing, doing)
+	if m.status.State == Waiting && len(m.failing) == 0 {
 		m.setState(Running, nil)
 	}
 }

@@ -180,36 +180,31 @@ func (p *pump) goal(ctx context.Context) (*goal, error) {
 }
 
 // write writes b. When the target refuses an action, those before it are written first,
-// so that the position stands right before the action that stops the stream.
+// so that the position stands right before the action that stops the stream. What the
+// writer says of an action on its own is final.
 func (p *pump) write(ctx context.Context, b waybill.Batch) error {
 	err := p.w.Write(ctx, b)
 	var refusal *waybill.Refusal
-	if err == nil || !errors.As(err, &refusal) || refusal.Seq == 0 || len(b.Actions) < 2 {
+	if !errors.As(err, &refusal) || len(b.Actions) < 2 {
 		return err
 	}
-	i := int(refusal.Seq - b.Actions[0].Seq) //nolint:gosec // both number actions of this batch
-	if i < 0 || i >= len(b.Actions) {
+	cut := 1
+	for i := range b.Actions {
+		if b.Actions[i].Seq == refusal.Seq {
+			cut = max(i, 1)
+		}
+	}
+	head, tail, ok := b.Cut(cut)
+	if !ok {
 		return err
 	}
-	if i > 0 {
-		head, tail, ok := b.Cut(i)
-		if !ok {
-			return err
-		}
-		if err := p.write(ctx, head); err != nil {
-			return err
-		}
-		if err := p.ack(ctx, head.Upto); err != nil {
-			return err
-		}
-		b = tail
+	if err := p.write(ctx, head); err != nil {
+		return err
 	}
-	if len(b.Actions) > 1 {
-		if head, _, ok := b.Cut(1); ok {
-			return p.w.Write(ctx, head) // refused again, alone: the verdict stands by itself
-		}
+	if err := p.ack(ctx, head.Upto); err != nil {
+		return err
 	}
-	return err
+	return p.write(ctx, tail)
 }
 
 // ack tells the source. A passing failure is logged: a later acknowledgement covers it.

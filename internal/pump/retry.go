@@ -57,7 +57,7 @@ func (t *retrier) do(ctx context.Context, doing string, op func(context.Context)
 		WithMaxRetries(-1).
 		WithDelayFunc(func(e failsafe.ExecutionAttempt[any]) time.Duration { return t.pace.delay(e.Attempts() - 1) }).
 		OnRetryScheduled(func(e failsafe.ExecutionScheduledEvent[any]) {
-			t.meter.retrying(e.LastError())
+			t.meter.retrying(doing, e.LastError())
 			t.log.Warn("trying again", "doing", doing, "attempt", e.Attempts(), "in", e.Delay.Round(time.Millisecond), "error", e.LastError())
 		}).
 		Build()
@@ -65,8 +65,11 @@ func (t *retrier) do(ctx context.Context, doing string, op func(context.Context)
 	if err != nil && ctx.Err() != nil {
 		return fmt.Errorf("%s: %w", doing, ctx.Err())
 	}
+	t.meter.recovered(doing)
 	return err
 }
+
+const reading = "read from the source"
 
 // retryReader reopens a reader that failed for a moment, after the last batch handed on.
 type retryReader struct {
@@ -87,14 +90,14 @@ func (r *retryReader) Open(ctx context.Context, after waybill.Position) error {
 }
 
 func (r *retryReader) Next(ctx context.Context) (b waybill.Batch, err error) {
-	err = r.do(ctx, "read from the source", func(ctx context.Context) error {
+	err = r.do(ctx, reading, func(ctx context.Context) error {
 		if r.broken {
 			_ = r.Reader.Close() // it failed already; what matters is opening it again
 			if err := r.Reader.Open(ctx, r.last); err != nil {
 				return err
 			}
 			r.broken = false
-			r.meter.recovered()
+			r.meter.recovered(reading)
 		}
 		b, err = r.Reader.Next(ctx)
 		r.broken = waybill.Transient(err)
@@ -159,11 +162,7 @@ func (w *retryWriter) Write(ctx context.Context, b waybill.Batch) error {
 		tried = true
 		ctx, done := graceful(ctx, w.grace)
 		defer done()
-		err := w.Writer.Write(ctx, b)
-		if err == nil {
-			w.meter.recovered()
-		}
-		return err
+		return w.Writer.Write(ctx, b)
 	})
 }
 
