@@ -64,7 +64,8 @@ func (d *Decoder) decode(data []byte) (waybill.ChangeList, error) {
 // entity names the entity of the change that is being read, where it was read already.
 func (d *Decoder) entity() string {
 	if n := len(d.list); n > 0 && d.list[n-1].Entity != "" {
-		return fmt.Sprintf(" (%s)", shorten(d.list[n-1].Entity))
+		q := quote([]byte(d.list[n-1].Entity))
+		return " (" + q[1:len(q)-1] + ")"
 	}
 	return ""
 }

@@ -288,3 +288,16 @@ func TestCompact(t *testing.T) {
 		}
 	}
 }
+
+// A reader's memory goes into few, bounded pieces: the names are allocated once.
+func TestDecoderAllocatesLittle(t *testing.T) {
+	var d envelope.Decoder
+	msg := []byte(message)
+	if n := testing.AllocsPerRun(1000, func() {
+		if _, err := d.Decode(msg); err != nil {
+			t.Fatal(err)
+		}
+	}); n > 1 {
+		t.Errorf("%v allocations a message", n)
+	}
+}
