@@ -1,0 +1,99 @@
+//go:build bench
+
+package bench
+
+import (
+	"bufio"
+	"fmt"
+	"os"
+	"os/exec"
+	"runtime"
+	"slices"
+	"strings"
+	"time"
+)
+
+// comparison is one figure: the engine's rate against the yardstick's.
+type comparison struct {
+	name      string
+	unit      string
+	asked     float64
+	yardstick string // what the plain loop does
+	engine    string // what is measured
+	plain     []float64
+	ours      []float64
+}
+
+func median(v []float64) float64 {
+	s := slices.Clone(v)
+	slices.Sort(s)
+	return s[len(s)/2]
+}
+
+func (c *comparison) ratio() float64 { return median(c.ours) / median(c.plain) }
+
+type latency struct {
+	rate          int
+	actions       int
+	p50, p99, max time.Duration
+}
+
+func report(comparisons []comparison, l latency) string {
+	var b strings.Builder
+	p := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
+	p("# Benchmarks\n")
+	p("Written by `make bench`; do not edit. %s, %s.\n", time.Now().UTC().Format("2006-01-02"), machine())
+	p("Each figure is the median of its rounds; engine and yardstick take turns in one run, on the same")
+	p("private PostgreSQL servers with `fsync` and `synchronous_commit` on. The yardsticks are plain loops")
+	p("that move the same data the shortest way and promise nothing: no order, no exactly-once effect, no")
+	p("position, no whole actions.\n")
+	p("| figure | yardstick | engine | ratio | asked |")
+	p("|---|---:|---:|---:|---:|")
+	for i := range comparisons {
+		c := &comparisons[i]
+		p("| %s | %.0f %s | %.0f %s | **%.2f** | %.2f |", c.name, median(c.plain), c.unit, median(c.ours), c.unit, c.ratio(), c.asked)
+	}
+	p("\n| figure | measured | asked |")
+	p("|---|---:|---:|")
+	p("| commit to visible at %d actions/s, median | **%.1f ms** | 10 ms |", l.rate, ms(l.p50))
+	p("| the same, 99th percentile | **%.1f ms** | 40 ms |", ms(l.p99))
+	p("| the same, worst of %d | %.1f ms | |\n", l.actions, ms(l.max))
+	p("## What is compared\n")
+	for i := range comparisons {
+		c := &comparisons[i]
+		p("- **%s.** Yardstick: %s. Engine: %s. Rounds: %s against %s.", c.name, c.yardstick, c.engine, list(c.ours), list(c.plain))
+	}
+	p("- **Commit to visible.** One session commits %d actions a second, each in a transaction of its own, through", l.rate)
+	p("  `waybill.emit`; the engine carries them to another database of the same server; an observer there polls. The time")
+	p("  runs from the return of the commit at the source to the poll that sees the row.")
+	return b.String()
+}
+
+func ms(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
+
+func list(v []float64) string {
+	var s []string
+	for _, x := range v {
+		s = append(s, fmt.Sprintf("%.0f", x))
+	}
+	return strings.Join(s, ", ")
+}
+
+func machine() string {
+	pg, _ := exec.Command("sh", "-c", "ls -d /usr/lib/postgresql/* | tail -n 1 | xargs basename").Output()
+	return fmt.Sprintf("%s, %d cores, Linux, %s, PostgreSQL %s", cpu(), runtime.NumCPU(), runtime.Version(), strings.TrimSpace(string(pg)))
+}
+
+func cpu() string {
+	f, err := os.Open("/proc/cpuinfo")
+	if err != nil {
+		return runtime.GOARCH
+	}
+	defer f.Close()
+	for s := bufio.NewScanner(f); s.Scan(); {
+		if name, ok := strings.CutPrefix(s.Text(), "model name"); ok {
+			return strings.TrimSpace(strings.TrimLeft(name, "\t :"))
+		}
+	}
+	return runtime.GOARCH
+}
