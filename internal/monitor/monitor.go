@@ -93,7 +93,7 @@ func (s *Server) listen(ctx context.Context) (net.Listener, error) {
 		case err == nil:
 			return l, nil
 		case ctx.Err() != nil:
-			return nil, nil
+			return nil, nil //nolint:nilerr // ending is what ctx asked for
 		case !isTaken(err):
 			return nil, err
 		}

@@ -33,6 +33,7 @@ func notReady(p *pump.Status, now time.Time, stall time.Duration) string {
 		return "stopped"
 	case pump.Starting:
 		return "not connected yet" + because
+	case pump.Running: // judged below
 	case pump.Waiting:
 		if neverConnected(p) {
 			return "not connected yet" + because

@@ -174,13 +174,14 @@ func readMeta(ctx context.Context, tx *sql.Tx) (map[string]string, error) {
 	if err != nil {
 		return nil, err
 	}
+	defer rows.Close() //nolint:errcheck // Err below tells
 	meta := map[string]string{}
 	for rows.Next() {
 		var k, v string
 		if err := rows.Scan(&k, &v); err != nil {
-			return nil, errors.Join(err, rows.Close())
+			return nil, err
 		}
 		meta[k] = v
 	}
-	return meta, errors.Join(rows.Err(), rows.Close())
+	return meta, rows.Err()
 }

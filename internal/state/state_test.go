@@ -15,7 +15,7 @@ import (
 	"github.com/waybill-data/waybill/internal/state"
 )
 
-var quiet = slog.New(slog.NewTextHandler(io.Discard, nil))
+var quiet = slog.New(slog.DiscardHandler)
 
 func open(t *testing.T, path string) *state.Store {
 	t.Helper()
