@@ -31,7 +31,6 @@ type Changes struct {
 	count  int // changes in all
 	closed bool
 
-	decode  envelope.Decoder
 	file    *os.File // nil while memory is enough
 	path    string   // of a file that could not be unlinked while open
 	buffer  *bufio.Writer
@@ -47,16 +46,11 @@ func New(dir string, bound int) *Changes {
 	return &Changes{dir: dir, bound: bound}
 }
 
-// Append adds the changes of a message, which must not be modified afterwards. A malformed
-// message is an error as from envelope.DecodeChanges and adds nothing. A transient error
-// says that the file could not be written; the list is of no further use then.
-func (c *Changes) Append(message []byte) error {
+// Append adds a message and what it decoded to; neither may be modified afterwards. A
+// transient error says that the file could not be written; the list is of no further use then.
+func (c *Changes) Append(message []byte, list waybill.ChangeList) error {
 	if c.closed {
 		return errClosed
-	}
-	list, err := c.decode.Decode(message)
-	if err != nil {
-		return err
 	}
 	size := 0
 	for i := range list {
@@ -127,6 +121,7 @@ func (c *Changes) spilled(yield func(*waybill.Change) bool) error {
 		return err
 	}
 	r := bufio.NewReaderSize(io.NewSectionReader(c.file, 0, c.written), 64<<10)
+	var decode envelope.Decoder
 	for seen := len(c.memory); seen < c.count; {
 		var head [8]byte
 		if _, err := io.ReadFull(r, head[:]); err != nil {
@@ -140,7 +135,7 @@ func (c *Changes) spilled(yield func(*waybill.Change) bool) error {
 		if _, err := io.ReadFull(r, message); err != nil {
 			return err
 		}
-		list, err := c.decode.Decode(message)
+		list, err := decode.Decode(message)
 		if err != nil {
 			return err
 		}
