@@ -135,6 +135,7 @@ func TestDecodeRefuses(t *testing.T) {
 		{`[{"entity":"a","op":"upsert","key":{"id":1},"row":{"x":01}}]`, `change 1 (a): column "x" in row: not valid JSON, a number begins with 0 at byte 55`},
 		{`[{"entity":"a","op":"upsert","key":{"id":1},"row":{"x":"\ud800"}}]`, `change 1 (a): column "x" in row: not valid JSON, escape sequence that stands for no character at byte 56`},
 		{`[{"entity":"a","op":"upsert","key":{"id":1},"row":{"x":"\udc00\ud800"}}]`, `change 1 (a): column "x" in row: not valid JSON, escape sequence that stands for no character at byte 56`},
+		{`[{"entity":"a","op":"upsert","key":{"id":1},"row":{"x":"\udc00\udc00"}}]`, `change 1 (a): column "x" in row: not valid JSON, escape sequence that stands for no character at byte 56`},
 		{"[{\"entity\":\"a\",\"op\":\"upsert\",\"key\":{\"id\":1},\"row\":{\"x\":\"\n\"}}]", `change 1 (a): column "x" in row: not valid JSON, control character in a string at byte 56`},
 		{`[{"entity":"a","op":"upsert","key":{"id":1},"row":{"x":NaN}}]`, `change 1 (a): column "x" in row: not valid JSON, a value was expected at byte 55`},
 	} {
@@ -175,6 +176,11 @@ func TestDecodeTakes(t *testing.T) {
 			t.Errorf("%s: %v", in, err)
 		} else if out := string(envelope.AppendChanges(nil, got)); out != want {
 			t.Errorf("%s\ngot  %s\nwant %s", in, out, want)
+		}
+		for _, c := range got {
+			if (c.Row == nil) != (c.Op == waybill.Delete) {
+				t.Errorf("%s: row of %s is %v", in, c.Op, c.Row)
+			}
 		}
 	}
 }
@@ -226,6 +232,7 @@ func TestDecoderResultsStayValid(t *testing.T) {
 			t.Fatalf("got  %s\nwant %s", got, r.want)
 		}
 		_ = append(r.got[0].Row, waybill.Column{Name: "appended"}) // must not reach a neighbour
+		_ = append(r.got[0].Row[0].Value.Raw, "appended"...)
 		_ = append(r.got, waybill.Change{})
 	}
 	for _, r := range results {
@@ -251,7 +258,7 @@ func TestText(t *testing.T) {
 			t.Errorf("append %s: got %q %v", in, got, ok)
 		}
 	}
-	for _, in := range []string{``, `"`, `7`, `null`, `"\"`, `"\x"`, `"\u12"`, `"\ud800"`, `"\udc00"`, `"\ud800\u0041"`, `"a"b"`, `"\n"b"`} {
+	for _, in := range []string{``, `"`, `7`, `null`, `"\"`, `"\x"`, `"\u12"`, `"\ud800"`, `"\udc00"`, `"\ud800\u0041"`, `"a"b"`, `"\n"b"`, `"a"b\n"`, `"\udc00\udc00"`, `"\ud800\ud800"`} {
 		if got, ok := envelope.Text([]byte(in)); ok {
 			t.Errorf("%s was read as %q", in, got)
 		}
