@@ -181,15 +181,16 @@ func objectColumns(raw []byte) ([]column, error) {
 	cols := []column{}
 	seen := map[string]bool{}
 	for dec.More() {
-		name, err := dec.Token()
-		if err != nil {
-			return nil, err
-		}
-		c := column{name: name.(string)}
+		tok, err := dec.Token()
+		name, ok := tok.(string)
 		var value json.RawMessage
-		if err := dec.Decode(&value); err != nil {
-			return nil, err
+		if err == nil {
+			err = dec.Decode(&value)
 		}
+		if err != nil || !ok {
+			return nil, errInvalid
+		}
+		c := column{name: name}
 		if seen[c.name] {
 			return nil, fmt.Errorf("column %q stands there twice", c.name)
 		}

@@ -15,10 +15,11 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"pgregory.net/rapid"
+
 	waybill "github.com/waybill-data/waybill"
 	"github.com/waybill-data/waybill/internal/envelope"
 	"github.com/waybill-data/waybill/outbox"
-	"pgregory.net/rapid"
 )
 
 // recorder has the methods of a pgx transaction and keeps what it was sent.

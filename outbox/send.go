@@ -72,7 +72,8 @@ func pgxQueryRow(tx reflect.Value) (queryRow, bool) {
 	}
 	return func(ctx context.Context, query string, args ...any) scanner {
 		out := method.CallSlice([]reflect.Value{reflect.ValueOf(ctx), reflect.ValueOf(query), reflect.ValueOf(args)})
-		return out[0].Interface().(scanner)
+		row, _ := out[0].Interface().(scanner) // its type was looked at above
+		return row
 	}, true
 }
 

@@ -67,7 +67,8 @@ func TestGoldenWireForm(t *testing.T) {
 func requireEqual(t interface {
 	Helper()
 	Fatalf(string, ...any)
-}, got, want []waybill.Change) {
+}, got, want []waybill.Change,
+) {
 	t.Helper()
 	if len(got) != len(want) {
 		t.Fatalf("got %d changes, want %d", len(got), len(want))

@@ -12,9 +12,10 @@ import (
 	"unicode/utf16"
 	"unicode/utf8"
 
+	"pgregory.net/rapid"
+
 	waybill "github.com/waybill-data/waybill"
 	"github.com/waybill-data/waybill/internal/envelope"
-	"pgregory.net/rapid"
 )
 
 // The reference decoder is slow, built on encoding/json and written from the package's

@@ -2,6 +2,7 @@ package envelope
 
 import (
 	"bytes"
+	"slices"
 	"unicode/utf8"
 )
 
@@ -58,7 +59,7 @@ func Text(raw []byte) (text []byte, ok bool) {
 	}
 	inner := raw[1 : len(raw)-1]
 	if bytes.IndexByte(inner, '\\') < 0 {
-		return inner[:len(inner):len(inner)], bytes.IndexByte(inner, '"') < 0
+		return slices.Clip(inner), bytes.IndexByte(inner, '"') < 0
 	}
 	return AppendText(make([]byte, 0, len(inner)), raw)
 }

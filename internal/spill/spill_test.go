@@ -7,10 +7,11 @@ import (
 	"strings"
 	"testing"
 
+	"pgregory.net/rapid"
+
 	waybill "github.com/waybill-data/waybill"
 	"github.com/waybill-data/waybill/internal/envelope"
 	"github.com/waybill-data/waybill/internal/spill"
-	"pgregory.net/rapid"
 )
 
 var _ waybill.Changes = (*spill.Changes)(nil)
