@@ -4,6 +4,7 @@ import "time"
 
 // Config is a whole configuration file after defaults were put in.
 type Config struct {
+	File      string     // as it was named to Load
 	Pipelines []Pipeline // in the order of the file
 	State     State
 	Admin     Admin
@@ -58,6 +59,8 @@ type PostgresSource struct {
 	URL     string // secret in part
 	Capture string // outbox
 	Read    string // outbox.read: poll
+	// Snapshot says whether a new target first gets what is there already: never.
+	Snapshot string
 }
 
 // SQLiteSource is an outbox in a SQLite file.

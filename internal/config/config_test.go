@@ -1,0 +1,230 @@
+package config
+
+import (
+	"bytes"
+	"errors"
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+var update = flag.Bool("update", false, "rewrite golden files and docs/configuration.md")
+
+// testEnv is what environment variables hold in tests. What begins with SECRET must never
+// be seen in a fault.
+func testEnv(name string) (string, bool) {
+	v, ok := map[string]string{
+		"SOURCE_URL":  "postgres://app:SECRET-env@db.example.com:5432/master",
+		"BAD_URL":     "postgres://app:SECRET/env@db.example.com:5432/master",
+		"TOKEN":       "SECRET-token",
+		"NUMBER":      "250",
+		"TEXT":        "SECRET-text",
+		"MULTILINE":   "SECRET-line\nother: SECRET-line",
+		"EMPTY":       "",
+		"LATER":       "queue",
+		"YAML":        "{a: SECRET-yaml}",
+		"WITH_DOLLAR": "SECRET-${TOKEN}",
+	}[name]
+	return v, ok
+}
+
+// golden compares got with the file, or rewrites the file with -update.
+func golden(t *testing.T, path string, got []byte) {
+	t.Helper()
+	if *update {
+		if err := os.WriteFile(path, got, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatalf("%v (go test ./internal/config -update writes it)", err)
+	}
+	if diff := cmp.Diff(string(want), string(got)); diff != "" {
+		t.Errorf("%s differs (go test ./internal/config -update rewrites it), - is the file:\n%s", path, diff)
+	}
+}
+
+func TestGood(t *testing.T) {
+	files, err := filepath.Glob("testdata/*.good.yml")
+	if err != nil || len(files) < 5 {
+		t.Fatalf("%d good files, %v", len(files), err)
+	}
+	for _, path := range files {
+		if _, err := Load(path, testEnv); err != nil {
+			t.Errorf("good file has faults:\n%v", err)
+		}
+	}
+}
+
+func TestBad(t *testing.T) {
+	files, err := filepath.Glob("testdata/*.bad.yml")
+	if err != nil || len(files) < 12 {
+		t.Fatalf("%d bad files, %v", len(files), err)
+	}
+	for _, path := range files {
+		t.Run(filepath.Base(path), func(t *testing.T) {
+			data, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			c, err := Parse(filepath.Base(path), data, testEnv)
+			var faults Faults
+			if c != nil || !errors.As(err, &faults) {
+				t.Fatalf("accepted, or an error of another type: %v", err)
+			}
+			if strings.Contains(err.Error(), "SECRET") {
+				t.Errorf("a secret shows:\n%v", err)
+			}
+			golden(t, strings.TrimSuffix(path, ".yml")+".golden", []byte(err.Error()+"\n"))
+			good := strings.Replace(path, ".bad.", ".good.", 1)
+			if _, err := os.Stat(good); err != nil {
+				t.Errorf("no good counterpart: %v", err)
+			}
+		})
+	}
+}
+
+// TestEverySetting fails when a key of the format does not reach Config.
+func TestEverySetting(t *testing.T) {
+	got, err := Load("testdata/everything.good.yml", testEnv)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := &Config{
+		File:  "testdata/everything.good.yml",
+		State: State{SQLite: &StateSQLite{Path: "other/state.db"}},
+		Admin: Admin{Listen: "0.0.0.0:9000", Token: "SECRET-token"},
+		Pipelines: []Pipeline{
+			{
+				Name: "crm", Pattern: "push", Refusal: "stop", Line: 4, Column: 3,
+				Source: Source{Postgres: &PostgresSource{
+					URL: "postgres://app:SECRET-env@db.example.com:5432/master", Capture: "outbox", Read: "poll", Snapshot: "never",
+				}},
+				Target: Target{SQLite: &SQLiteTarget{Path: "crm.db"}},
+				Batch:  Batch{MaxActions: 250, MaxBytes: 64 << 20, MaxDelay: 10 * time.Second},
+			},
+			{
+				Name: "billing-2", Pattern: "push", Refusal: "stop", Line: 14, Column: 3,
+				Source: Source{SQLite: &SQLiteSource{Path: "pa$th/master.db", Capture: "outbox"}},
+				Target: Target{Postgres: &PostgresTarget{URL: "postgres://b:SECRET-literal@10.0.0.7/billing?sslmode=require", Schema: "sales"}},
+				Batch:  Batch{MaxActions: 1, MaxBytes: 1 << 10, MaxDelay: 0},
+			},
+		},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("- want, + got:\n%s", diff)
+	}
+}
+
+func TestDefaults(t *testing.T) {
+	c, err := Load("testdata/minimal.good.yml", testEnv)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := c.Pipelines[0]
+	if want := (Batch{MaxActions: 1000, MaxBytes: 4 << 20, MaxDelay: 5 * time.Millisecond}); p.Batch != want {
+		t.Errorf("batch is %+v, want %+v", p.Batch, want)
+	}
+	if p.Refusal != "stop" || c.Admin.Listen != "127.0.0.1:7780" || c.Admin.Token != "" || c.State.SQLite.Path != "waybill-data/state.db" {
+		t.Errorf("defaults are %+v", c)
+	}
+	if p.Stream() != "customers/sqlite" {
+		t.Errorf("stream is %s", p.Stream())
+	}
+}
+
+func TestLoadUnreadable(t *testing.T) {
+	dir := t.TempDir()
+	for path, want := range map[string]string{
+		filepath.Join(dir, "none.yaml"): `there is no such file; "waybill init" writes one`,
+		dir:                             "cannot be read: is a directory",
+	} {
+		_, err := Load(path, testEnv)
+		var faults Faults
+		if !errors.As(err, &faults) || err.Error() != path+": "+want {
+			t.Errorf("got %v, want %s: %s", err, path, want)
+		}
+	}
+}
+
+// TestBounds: what is too large, too long or too deep is refused, and soon.
+func TestBounds(t *testing.T) {
+	cases := map[string]struct{ text, want string }{
+		"file":       {strings.Repeat("#\n", maxFileBytes/2+1), "is larger than 1024 KiB"},
+		"keys":       {strings.Repeat("a: b\n", maxFileBytes/5), "more than 50000 keys"},
+		"brackets":   {"a: " + strings.Repeat("[", maxFileBytes-3), "nested more than 32 levels"},
+		"braces":     {strings.Repeat("{a: ", maxFileBytes/4), "nested more than 32 levels"},
+		"dashes":     {strings.Repeat("- ", maxFileBytes/2), "nested more than 32 levels"},
+		"questions":  {strings.Repeat("? ", maxFileBytes/2), "nested more than 32 levels"},
+		"anchors":    {strings.Repeat("&a ", 1000), "anchors (&name) are not supported"},
+		"just below": {strings.Repeat("a: b\n", maxTokens/3), "is written twice"},
+		"value":      {"pipelines: ${LONG}", "is longer"},
+		"utf-8":      {"a: \xff", "is not UTF-8 text"},
+		"utf-16":     {"\xff\xfea\x00", "is not UTF-8 text"},
+		"indents":    {indents(), "unknown key"},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			if name == "value" {
+				c.text = "admin: {token: \"${LONG}\"}"
+			}
+			start := time.Now()
+			_, err := Parse("f", []byte(c.text), func(string) (string, bool) { return strings.Repeat("x", maxValueBytes+1), true })
+			if err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("error is %.300v, want %s", err, c.want)
+			}
+			if n := strings.Count(err.Error(), "\n"); n > maxFaults {
+				t.Errorf("%d lines of faults", n)
+			}
+			if d := time.Since(start); d > 30*time.Second { // about a second when alone on a slow machine
+				t.Errorf("took %v", d)
+			}
+		})
+	}
+}
+
+// indents nests by indentation as deep as a file may be long.
+func indents() string {
+	var b bytes.Buffer
+	for i := 0; b.Len() < maxFileBytes-2000; i++ {
+		b.WriteString(strings.Repeat(" ", i) + "a:\n")
+	}
+	return b.String()
+}
+
+func TestSelect(t *testing.T) {
+	c, err := Load("testdata/everything.good.yml", testEnv)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tc := range []struct {
+		names []string
+		want  string
+	}{
+		{nil, "crm billing-2"},
+		{[]string{"billing-2"}, "billing-2"},
+		{[]string{"billing-2", "crm", "crm"}, "crm billing-2"},
+	} {
+		selected, err := c.Select(tc.names)
+		var got []string
+		for _, p := range selected {
+			got = append(got, p.Name)
+		}
+		if err != nil || strings.Join(got, " ") != tc.want {
+			t.Errorf("Select(%v) = %v, %v; want %s", tc.names, got, err, tc.want)
+		}
+	}
+	_, err = c.Select([]string{"crn", "crm", "stock"})
+	want := `testdata/everything.good.yml: there is no pipeline "crn"; did you mean "crm"?
+testdata/everything.good.yml: there is no pipeline "stock"; it has crm, billing-2`
+	if err == nil || err.Error() != want {
+		t.Errorf("got %v\nwant %s", err, want)
+	}
+}

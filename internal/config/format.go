@@ -1,0 +1,259 @@
+package config
+
+import "time"
+
+// kind says what a field holds.
+type kind int
+
+const (
+	section kind = iota // keys of its own
+	oneOf               // a section of which exactly one key is given: a source is a postgres or a sqlite
+	named               // a mapping from names that the user chooses to sections
+	text                // any text in one line
+	word                // one of field.words
+	integer
+	size
+	duration
+	postgresURL
+	address // host:port to listen at
+	file    // path of a file
+)
+
+// field is one key of the format. What a field's kind does not use is left zero.
+type field struct {
+	name     string // named: what stands for the chosen name is "NAME"
+	kind     kind
+	doc      string // for the reference and the schema: full sentences
+	def      string // default as it would be written; oneOf: the key that is taken
+	required bool
+	secret   bool
+	// later: named for a later version; refused as not in this version, absent from the schema.
+	later bool
+	// standsFor is the required key that a later key would make unnecessary.
+	standsFor string
+
+	words      []string // word: what this version has
+	laterWords []string // word: what later versions have
+	min, max   int64    // integer; size in bytes; duration in nanoseconds; inclusive
+	fields     []*field // section, oneOf, named (of each section in it)
+	// elsewhere are keys that people expect here, with where that is said instead.
+	elsewhere map[string]string
+}
+
+// Bounds of names.
+const (
+	pipelineNamePattern = `^[A-Za-z0-9_][A-Za-z0-9_-]{0,47}$`
+	pipelineNameRule    = "1 to 48 of the letters A-Z and a-z, digits, _ and -, the first of them not -"
+)
+
+// format describes the whole file. It is the one place that knows keys, types, defaults
+// and explanations.
+func format() *field {
+	return &field{kind: section, doc: "Configuration of Waybill.", fields: []*field{
+		{
+			name: "pipelines", kind: named, required: true, fields: pipelineFields(),
+			doc: "What is carried from where to where, each under a name; at least one. A name is " + pipelineNameRule + ". " +
+				"Source and target remember how far the pipeline came under its name and its target's kind (`crm/postgres`): " +
+				"a renamed pipeline starts anew. Names that differ only in upper and lower case are refused.",
+		},
+		{
+			name: "state", kind: oneOf, def: "sqlite",
+			doc: "Where the engine keeps what belongs to it alone, such as its identity. Give each engine its own.",
+			fields: []*field{
+				{
+					name: "sqlite", kind: section, doc: "State in a SQLite file.",
+					fields: []*field{{
+						name: "path", kind: file, def: "waybill-data/state.db",
+						doc: "The file. It and its directory are made when missing. It must not be the file of a source or target.",
+					}},
+				},
+				{name: "postgres", later: true},
+			},
+		},
+		{
+			name: "admin", kind: section, doc: "The listener for status, metrics (`/metrics`) and health (`/healthz`, `/readyz`).",
+			fields: []*field{
+				{
+					name: "listen", kind: address, def: "127.0.0.1:7780",
+					doc: "Host and port to listen at. A host that is not a loopback address needs `admin.token`; " +
+						"an empty host means every address of the machine. Port 0 takes any free one.",
+				},
+				{
+					name: "token", kind: text, secret: true,
+					doc: "Requests for status and metrics must carry it as `Authorization: Bearer TOKEN`. Empty: they need none.",
+				},
+			},
+		},
+		{name: "http", later: true},
+	}}
+}
+
+func pipelineFields() []*field {
+	return []*field{
+		{
+			name: "pattern", kind: word, required: true, words: []string{"push"}, laterWords: []string{"full-copy", "notify-pull", "queue"},
+			doc: "How the data travels. `push`: each business action goes to the target as soon as it is committed at the source.",
+		},
+		{
+			name: "source", kind: oneOf, required: true, doc: "Where the actions come from.",
+			fields: []*field{
+				{
+					name: "postgres", kind: section, fields: postgresSourceFields(), elsewhere: partsOfURL(),
+					doc: "An outbox in a PostgreSQL database. `waybill outbox install` sets it up.",
+				},
+				{
+					name: "sqlite", kind: section, elsewhere: map[string]string{"url": "a SQLite database has a path"},
+					doc: "An outbox in a SQLite file. `waybill outbox install` sets it up.",
+					fields: []*field{
+						{name: "path", kind: file, required: true, doc: "The database file. It must exist when the pipeline runs."},
+						{
+							name: "capture", kind: word, required: true, words: []string{"outbox"}, laterWords: []string{"changes"},
+							doc: "What is read. `outbox`: the actions that the application emits in its own transactions.",
+						},
+						{name: "tables", later: true},
+					},
+				},
+				{name: "mysql", later: true},
+				{name: "rest", later: true},
+				{name: "ingest", later: true},
+			},
+		},
+		{
+			name: "target", kind: oneOf, required: true,
+			doc: "Where the actions are applied. The tables must exist. The position is kept there too, in the same transaction as the data.",
+			fields: []*field{
+				{
+					name: "postgres", kind: section, doc: "Tables of a PostgreSQL database.", elsewhere: partsOfURL(),
+					fields: []*field{
+						urlField(),
+						{
+							name: "schema", kind: text,
+							doc: "Schema of the tables, for all entities. Empty: the schema that the entity names (`sales.customer`), else `public`.",
+						},
+						{name: "create", later: true},
+						{name: "evolve", later: true},
+					},
+				},
+				{
+					name: "sqlite", kind: section, doc: "Tables of a SQLite file.", elsewhere: map[string]string{"url": "a SQLite database has a path"},
+					fields: []*field{
+						{name: "path", kind: file, required: true, doc: "The database file. It must exist when the pipeline runs."},
+						{name: "create", later: true},
+						{name: "evolve", later: true},
+					},
+				},
+				{name: "mysql", later: true},
+				{name: "rest", later: true},
+			},
+		},
+		{
+			name: "on_refusal", kind: word, def: "stop", words: []string{"stop"}, laterWords: []string{"letter"},
+			doc: "What to do when the target refuses an action for good (a constraint, a missing column). " +
+				"`stop`: the pipeline stops before it and says why; nothing is lost and nothing is skipped; other pipelines go on.",
+		},
+		{
+			name: "batch", kind: section, doc: "How many consecutive actions share one transaction at the target. An action is never split.",
+			fields: []*field{
+				{name: "max_actions", kind: integer, def: "1000", min: 1, max: 100_000, doc: "Most actions in one transaction."},
+				{
+					name: "max_bytes", kind: size, def: "4MiB", min: 1 << 10, max: 1 << 30,
+					doc: "Most bytes of actions in one transaction, estimated; a single larger action has one to itself. About three times as much is held in memory.",
+				},
+				{
+					name: "max_delay", kind: duration, def: "5ms", max: int64(time.Minute),
+					doc: "How long an action may wait for others to share its transaction. `0s`: it does not wait.",
+				},
+			},
+		},
+		{name: "targets", later: true, standsFor: "target"},
+		{name: "queue", later: true},
+		{name: "notifications", later: true},
+		{name: "mapping", later: true},
+		{name: "verify", later: true},
+		{name: "max_parked", later: true},
+		{name: "mode", later: true},
+		{name: "check", later: true},
+		{name: "max_rejects", later: true},
+		{name: "schedule", later: true},
+		{name: "load", later: true},
+		{name: "max_slot_bytes", later: true},
+		{name: "sweep", later: true},
+		{name: "with", later: true},
+		{name: "on_compose_error", later: true},
+	}
+}
+
+func postgresSourceFields() []*field {
+	return []*field{
+		urlField(),
+		{
+			name: "capture", kind: word, required: true, words: []string{"outbox"}, laterWords: []string{"entities", "changes"},
+			doc: "What is read. `outbox`: the actions that the application emits with `waybill.emit` in its own transactions.",
+		},
+		{
+			name: "snapshot", kind: word, def: "never", words: []string{"never"}, laterWords: []string{"initial"},
+			doc: "Whether a new target first gets what is there already. `never`: it gets what the outbox holds and what follows.",
+		},
+		{
+			name: "outbox", kind: section, doc: "How the outbox is read.",
+			fields: []*field{{
+				name: "read", kind: word, def: "poll", words: []string{"poll"}, laterWords: []string{"wal"},
+				doc: "`poll`: by SQL; it needs no replication rights, and asks often while there is work and seldom while there is none.",
+			}},
+		},
+		{name: "tables", later: true},
+		{name: "slot", later: true},
+		{name: "entities", later: true},
+	}
+}
+
+func urlField() *field {
+	return &field{
+		name: "url", kind: postgresURL, required: true, secret: true,
+		doc: "`postgres://USER:PASSWORD@HOST:PORT/DATABASE?sslmode=verify-full`. Special characters of user name and password are written " +
+			"as %XX (`/` is %2F, `@` is %40). TLS and timeouts are parameters of it (`sslmode`, `sslrootcert`, `connect_timeout`). " +
+			"Take it, or the password in it, from a variable.",
+	}
+}
+
+func partsOfURL() map[string]string {
+	const inURL = "it is part of the url: postgres://USER:PASSWORD@HOST:PORT/DATABASE?sslmode=…"
+	m := map[string]string{"path": "a PostgreSQL database has a url"}
+	for _, k := range []string{
+		"host", "hostname", "port", "user", "username", "password", "database", "dbname",
+		"sslmode", "sslrootcert", "sslcert", "sslkey", "connect_timeout", "tls",
+	} {
+		m[k] = inURL
+	}
+	return m
+}
+
+// has returns the field of that name, or nil.
+func (f *field) has(name string) *field {
+	for _, c := range f.fields {
+		if c.name == name {
+			return c
+		}
+	}
+	return nil
+}
+
+// present are the fields that this version has.
+func (f *field) present() []*field {
+	var have []*field
+	for _, c := range f.fields {
+		if !c.later {
+			have = append(have, c)
+		}
+	}
+	return have
+}
+
+// keys are the names of the fields that this version has.
+func (f *field) keys() []string {
+	var names []string
+	for _, c := range f.present() {
+		names = append(names, c.name)
+	}
+	return names
+}

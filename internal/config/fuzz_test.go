@@ -1,0 +1,80 @@
+package config
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// FuzzParse: any text is accepted or refused with sorted faults that have places, soon,
+// without a panic and without showing a secret. go test -fuzz FuzzParse ./internal/config
+func FuzzParse(f *testing.F) {
+	files, _ := filepath.Glob("testdata/*.yml")
+	for _, path := range files {
+		data, err := os.ReadFile(path)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(data)
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		start := time.Now()
+		c, err := Parse("f.yml", data, testEnv)
+		if d := time.Since(start); d > 20*time.Second {
+			t.Errorf("took %v", d)
+		}
+		if (c == nil) != (err != nil) {
+			t.Fatalf("config %v with error %v", c, err)
+		}
+		if err != nil {
+			checkFaults(t, data, err)
+			return
+		}
+		shown, jsonErr := json.Marshal(c)
+		if jsonErr != nil {
+			t.Fatal(jsonErr)
+		}
+		for i := range c.Pipelines {
+			p := &c.Pipelines[i]
+			if p.Batch.MaxActions < 1 || p.Batch.MaxBytes < 1 || p.Batch.MaxDelay < 0 || p.Line < 1 || !pipelineName.MatchString(p.Name) {
+				t.Errorf("pipeline is %+v", p)
+			}
+		}
+		onlyAsToken := c.Admin.Token == "SECRET-token" && strings.Count(string(data), "TOKEN") == 1
+		if onlyAsToken && strings.Contains(fmt.Sprintf("%+v %s", c, shown), "SECRET-token") {
+			t.Errorf("the token shows: %+v", c)
+		}
+	})
+}
+
+func checkFaults(t *testing.T, data []byte, err error) {
+	t.Helper()
+	var faults Faults
+	if !errors.As(err, &faults) || len(faults) == 0 {
+		t.Fatalf("error is %T: %v", err, err)
+	}
+	inOrder := slices.IsSortedFunc(faults, func(a, b Fault) int {
+		if a.Line != b.Line {
+			return a.Line - b.Line
+		}
+		return a.Column - b.Column
+	})
+	if !inOrder && len(faults) <= maxFaults {
+		t.Errorf("not in order:\n%v", err)
+	}
+	lines := strings.Count(string(data), "\n") + strings.Count(string(data), "\r") + 1
+	for _, f := range faults {
+		if f.Line > lines || f.Line > 0 && f.Column < 1 || f.Message == "" || len(f.String()) > 2000 || strings.ContainsAny(f.String(), "\n\r\x00\x1b") {
+			t.Errorf("fault is %q of %d lines", f.String(), lines)
+		}
+	}
+	if !strings.Contains(string(data), "SECRET") && strings.Contains(err.Error(), "SECRET") {
+		t.Errorf("what a variable holds shows:\n%v", err)
+	}
+}

@@ -1,0 +1,98 @@
+package config
+
+import (
+	"encoding/json"
+	"fmt"
+	"strconv"
+)
+
+// object is a JSON object; encoding/json writes its keys in alphabetical order, so the same
+// format always gives the same bytes.
+type object = map[string]any
+
+// Schema is the JSON Schema (draft 2020-12) of the configuration file, for editors. It knows
+// what this version has. The program checks more than a schema can say: variables, the
+// content of URLs, duplicate keys.
+func Schema() []byte {
+	root := schemaOf(format())
+	root["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+	root["title"] = "Waybill configuration"
+	root["$defs"] = object{"variable": object{
+		"description": "A value that comes from environment variables: ${VAR} or ${VAR:-default}.",
+		"type":        "string",
+		"pattern":     `\$\{[A-Za-z_][A-Za-z0-9_]*(:-[^}]*)?\}`,
+	}}
+	data, err := json.MarshalIndent(root, "", "  ")
+	if err != nil {
+		panic(fmt.Sprintf("config: schema: %v", err)) // strings, numbers and maps always marshal
+	}
+	return append(data, '\n')
+}
+
+func schemaOf(f *field) object {
+	o := schemaOfKind(f)
+	if f.doc != "" {
+		o["description"] = f.doc
+	}
+	switch {
+	case f.def == "" || f.kind == oneOf:
+	case f.kind == integer:
+		n, _ := strconv.Atoi(f.def)
+		o["default"] = n
+	default:
+		o["default"] = f.def
+	}
+	return o
+}
+
+func schemaOfKind(f *field) object {
+	switch f.kind {
+	case section:
+		return sectionSchema(f)
+	case oneOf:
+		o := sectionSchema(f)
+		o["minProperties"], o["maxProperties"] = 1, 1
+		return o
+	case named:
+		return object{
+			"type": "object", "minProperties": 1,
+			"propertyNames":        object{"pattern": pipelineNamePattern},
+			"additionalProperties": sectionSchema(f),
+		}
+	case word:
+		return orVariable(object{"enum": f.words})
+	case integer:
+		return orVariable(object{"type": "integer", "minimum": f.min, "maximum": f.max})
+	case size:
+		return orVariable(object{"type": "string", "pattern": `^[0-9]+(B|KiB|MiB|GiB|TiB)$`})
+	case duration:
+		return orVariable(object{"type": "string", "pattern": `^([0-9]+(\.[0-9]*)?(ns|us|µs|ms|s|m|h))+$`})
+	case postgresURL:
+		return orVariable(object{"type": "string", "pattern": `^postgres(ql)?://`})
+	case address:
+		return orVariable(object{"type": "string", "pattern": `:[0-9]{1,5}$`})
+	case file:
+		return object{"type": "string", "minLength": 1}
+	}
+	return object{"type": "string"}
+}
+
+func sectionSchema(f *field) object {
+	properties, required := object{}, []string{}
+	for _, c := range f.present() {
+		properties[c.name] = schemaOf(c)
+		if c.required {
+			required = append(required, c.name)
+		}
+	}
+	o := object{"type": "object", "properties": properties, "additionalProperties": false}
+	if len(required) > 0 {
+		o["required"] = required
+	}
+	return o
+}
+
+// orVariable allows what is written with variables beside what s allows.
+func orVariable(s object) object {
+	return object{"anyOf": []object{s, {"$ref": "#/$defs/variable"}}}
+}
