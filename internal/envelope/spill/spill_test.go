@@ -11,7 +11,7 @@ import (
 
 	waybill "github.com/waybill-data/waybill"
 	"github.com/waybill-data/waybill/internal/envelope"
-	"github.com/waybill-data/waybill/internal/spill"
+	"github.com/waybill-data/waybill/internal/envelope/spill"
 )
 
 var _ waybill.Changes = (*spill.Changes)(nil)
