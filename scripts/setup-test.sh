@@ -24,10 +24,11 @@ if [[ $EUID -ne 0 ]]; then
 	command -v sudo >/dev/null || { echo "run as root, or install ${missing[*]} yourself" >&2; exit 1; }
 	sudo=(sudo)
 fi
-# Debian's package would otherwise create and start a cluster, which nobody needs.
-"${sudo[@]}" mkdir -p /etc/postgresql-common
-if [[ ! -e /etc/postgresql-common/createcluster.conf ]]; then
-	echo 'create_main_cluster = false' | "${sudo[@]}" tee /etc/postgresql-common/createcluster.conf >/dev/null
-fi
+install() { "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >&2; }
 "${sudo[@]}" apt-get update -qq
-"${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >&2
+if [[ " ${missing[*]} " == *" postgresql "* ]]; then
+	# The server's package would otherwise create and start a cluster, which nobody needs.
+	install postgresql-common
+	"${sudo[@]}" sed -ri 's/^#?\s*create_main_cluster .*/create_main_cluster = false/' /etc/postgresql-common/createcluster.conf
+fi
+install "${missing[@]}"
