@@ -1,0 +1,240 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"strings"
+
+	waybill "github.com/waybill-data/waybill"
+	"github.com/waybill-data/waybill/internal/fault"
+	sqlitedriver "modernc.org/sqlite"
+	lib "modernc.org/sqlite/lib"
+)
+
+// transact writes the batch and its position in one transaction.
+func (w *Writer) transact(ctx context.Context, b *waybill.Batch) error {
+	if err := w.c.begin(ctx); err != nil {
+		return err
+	}
+	fault.Hit(fault.WriteBegun)
+	renewed, err := w.fill(ctx, b)
+	if err != nil {
+		w.c.rollback()
+		return err
+	}
+	fault.Hit(fault.WritePosition)
+	if err := w.commit(ctx, b); err != nil {
+		return err
+	}
+	if renewed > 0 {
+		w.renewed.Store(renewed)
+		fault.Hit(fault.LeaseRenewed)
+	}
+	return nil
+}
+
+// fill puts data and position into the open transaction.
+func (w *Writer) fill(ctx context.Context, b *waybill.Batch) (renewed int64, err error) {
+	// Looked at first, so that an engine that was overtaken hears of that, and not of the
+	// conflicts that its stale changes would meet. Nobody can move it until the commit.
+	quiet := context.WithoutCancel(ctx)
+	if !fault.Broken(fault.NoFence) {
+		if err := w.mine(quiet, b.After); err != nil {
+			return 0, err
+		}
+	}
+	if fault.Broken(fault.PositionFirst) {
+		if err := errors.Join(w.move(quiet, b), w.c.commit(), w.c.begin(quiet)); err != nil {
+			return 0, err
+		}
+	}
+	if err := w.plans.refresh(quiet); err != nil {
+		return 0, err
+	}
+	if err := w.apply(ctx, b); err != nil {
+		return 0, err
+	}
+	if fault.Broken(fault.PositionFirst) {
+		return 0, nil
+	}
+	if fault.Broken(fault.PositionApart) {
+		if err := errors.Join(w.c.commit(), w.c.begin(quiet)); err != nil {
+			return 0, err
+		}
+	}
+	if renewed, err = w.renewWithin(quiet); err != nil {
+		return 0, err
+	}
+	return renewed, w.move(quiet, b)
+}
+
+// move is the compare-and-swap of the position.
+func (w *Writer) move(ctx context.Context, b *waybill.Batch) error {
+	const set = `UPDATE waybill_position SET position = ?, seq = ?, applied = applied + ?, updated_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now') WHERE stream = ?`
+	args := []any{string(b.Upto), b.LastSeq(w.seq), len(b.Actions), w.stream}
+	if fault.Broken(fault.NoFence) {
+		_, err := w.c.exec(ctx, set, args...)
+		return err
+	}
+	n, err := w.c.exec(ctx, set+" AND position = ? AND epoch = ?", append(args, string(b.After), w.epoch)...)
+	if err == nil && n != 1 {
+		err = fmt.Errorf("write stream %s: %w", w.stream, waybill.ErrFenced)
+	}
+	return err
+}
+
+// commit ends the transaction. Where SQLite gives no clear answer it reads back what
+// happened.
+func (w *Writer) commit(ctx context.Context, b *waybill.Batch) error {
+	err := w.c.commit()
+	if err == nil && w.afterCommit != nil {
+		err = w.afterCommit()
+	}
+	if err == nil {
+		return nil
+	}
+	if busy(err) { // somebody reads, in a file without write-ahead logging; nothing was done
+		w.c.rollback()
+		return err
+	}
+	if fault.Broken(fault.RetryUnknown) {
+		w.c.rollback()
+		return waybill.AsTransient(err)
+	}
+	failed := w.c.wrap("commit to", err)
+	w.doubt = &waybill.Batch{After: b.After, Upto: b.Upto, Actions: b.Actions}
+	w.disconnect()
+	done, err := w.reconnect(context.WithoutCancel(ctx), b)
+	switch {
+	case done:
+		// settle has moved the position; Write moves it to the same place.
+		return nil
+	case err != nil && waybill.Transient(err):
+		return err // still in doubt; the next Write settles it before it does anything
+	case err != nil:
+		return err
+	}
+	return waybill.AsTransient(failed)
+}
+
+// apply executes the changes in order.
+func (w *Writer) apply(ctx context.Context, b *waybill.Batch) error {
+	quiet := context.WithoutCancel(ctx)
+	done := 0
+	for i := range b.Actions {
+		a := &b.Actions[i]
+		for c, err := range a.Changes.All() {
+			if err != nil {
+				return fmt.Errorf("read the changes of action %s: %w", a.ID, err)
+			}
+			if err := w.change(quiet, a, c); err != nil {
+				return err
+			}
+			if done == 0 {
+				if fault.Broken(fault.SplitAction) {
+					if err := errors.Join(w.c.commit(), w.c.begin(quiet)); err != nil {
+						return err
+					}
+				}
+				fault.Hit(fault.WriteData)
+			}
+			if done++; done%lookUpEvery == 0 && ctx.Err() != nil {
+				return ctx.Err()
+			}
+		}
+		if err := w.referencesHold(a); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// referencesHold refuses an action at whose end a deferred foreign key points nowhere. At
+// the commit SQLite would say so too, but not whose it is.
+func (w *Writer) referencesHold(a *waybill.Action) error {
+	open, _, err := w.c.dc.(sqlitedriver.DBStatus).Status(sqlitedriver.DBStatusDeferredFKs, false)
+	if err != nil || open == 0 {
+		return err
+	}
+	return &waybill.Refusal{
+		Action: a.ID, Seq: a.Seq,
+		Reason: "after its last change a deferred foreign key of the target points to a row that does not exist",
+		Remedy: "carry the referenced row in the same action or before it; PRAGMA foreign_key_check shows rows that were wrong before",
+	}
+}
+
+// change executes one change.
+func (w *Writer) change(ctx context.Context, a *waybill.Action, c *waybill.Change) error {
+	pl, err := w.plans.plan(ctx, c)
+	if err != nil {
+		return w.refuse(ctx, a, c, err)
+	}
+	n, err := pl.main.run(ctx, c)
+	if err != nil && pl.fallback != nil && insertRefused(err) {
+		if found, again := pl.fallback.run(ctx, c); again == nil && found > 0 {
+			n, err = found, nil
+		}
+	}
+	if err == nil {
+		err = judge(pl, c, n)
+	}
+	if err != nil {
+		return w.refuse(ctx, a, c, err)
+	}
+	return nil
+}
+
+// insertRefused: the row that an upsert would insert lacks something that an existing row
+// may have.
+func insertRefused(err error) bool {
+	c := code(err)
+	return c == lib.SQLITE_CONSTRAINT_NOTNULL || c == lib.SQLITE_CONSTRAINT_CHECK
+}
+
+// judge looks at the number of rows that a statement changed.
+func judge(pl *plan, c *waybill.Change, n int64) error {
+	switch {
+	case n > 1:
+		return &refusal{
+			reason: fmt.Sprintf("the key matches %d rows of table %s", n, pl.table.name),
+			remedy: fmt.Sprintf("name the columns that identify a row, and add a unique index on them to %s", pl.table.name),
+		}
+	case n == 1 || c.Op == waybill.Delete:
+		return nil
+	case c.Op == waybill.Update:
+		return &refusal{reason: "there is no row with this key to update", remedy: "use upsert where the row may be missing"}
+	case pl.once:
+		return keyExists
+	}
+	return &refusal{reason: fmt.Sprintf("a trigger of table %s skipped the row", pl.table.name)}
+}
+
+// run binds the change's values and executes the statement.
+func (s *statement) run(ctx context.Context, c *waybill.Change) (int64, error) {
+	for i := range s.sources {
+		src := &s.sources[i]
+		col := &c.Row
+		if src.key {
+			col = &c.Key
+		}
+		v, reason := convert((*col)[src.index].Value, src.column)
+		if reason != "" {
+			return 0, &refusal{reason: fmt.Sprintf("column %s (%s): %s", src.column.name, declaredType(src.column), reason)}
+		}
+		s.args[i].Value = v
+	}
+	res, err := s.Stmt.(driver.StmtExecContext).ExecContext(ctx, s.args)
+	if err != nil {
+		return 0, err
+	}
+	return res.RowsAffected()
+}
+
+func declaredType(c *column) string {
+	if c.declared == "" {
+		return "no type"
+	}
+	return strings.ToUpper(c.declared)
+}

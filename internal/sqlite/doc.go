@@ -1,0 +1,74 @@
+// Package sqlite makes a SQLite file a source of actions (Outbox) and a target of them
+// (Writer). Both work on the same file too.
+//
+// # Source
+//
+// An application inserts into waybill_outbox inside its own transactions; rows that carry one
+// action ID are one action. Promise: every committed action is handed on once, whole, in the
+// order of commits, with the same ID and number on every read, and none that a power failure
+// could still take back. It rests on five facts:
+//
+//   - SQLite has one writer at a time and n is AUTOINCREMENT, so the order of n is the order
+//     of commits, and n has no holes: what is rolled back returns its number. A hole is a
+//     loss, and stops the stream.
+//   - A trigger refuses rows that no reader could make an action of, an n that the
+//     application chose, and an action whose rows do not follow each other.
+//   - One statement reads a batch, so it sees one snapshot.
+//   - The -wal file is synced after reading and before handing on. What is no longer in it
+//     was synced when SQLite moved it to the database file (unless the application runs with
+//     synchronous=OFF, which gives that up for its own data too).
+//   - The file carries a random id, waybill_consumer keeps the last acknowledged action, and
+//     Open compares both with the position; the row of the last action handed on is
+//     compared again with every read. A restored, replaced or copied file is a gap.
+//
+// Reading: PRAGMA data_version tells cheaply whether anybody committed. It is asked every
+// MaxDelay while actions come, more and more seldom, down to ten times a second, while
+// none do, and at once when Head is called.
+//
+// Acknowledgements are written about once a second and by Close. After each, rows that every
+// registered consumer has are removed, at most 1,000 in a transaction, so that the
+// application waits for milliseconds at most. Without consumers nothing is removed.
+//
+// # Target
+//
+// Promise: an action is in the target whole or not at all, once, after those before it, and
+// on disk before Write returns. One IMMEDIATE transaction holds a batch: its changes one by
+// one in order, then the compare-and-swap of (position, epoch) in waybill_position, then the
+// commit, with synchronous=EXTRA.
+//
+// Foreign keys are enforced (foreign_keys=on). Immediate ones are checked change by change, so
+// that a refusal names the change; SQLite would check deferred ones at the commit without
+// naming anything, so they are looked at after every action. The engine does not defer
+// the immediate ones: an action must be applicable in the order in which it was made.
+//
+// Values go by the column's declared affinity and are never narrowed: a number is stored as an
+// integer of 64 bits or as the float whose shortest decimal it is; otherwise as text where the
+// column leaves text alone, or it is refused. Text that SQLite would turn into another number is
+// refused as well. true and false are 1 and 0; text for BLOB columns is base64 or \x and
+// hexadecimal digits; objects and arrays are stored as their JSON text.
+//
+// # States of a Writer
+//
+//	new ──Resume──► holding ──Write──► holding
+//	                  │  ▲
+//	   commit without │  │ the next Write reads back which it was
+//	           answer ▼  │
+//	                 in doubt
+//	holding ──another engine's Resume──► fenced (every Write: ErrFenced) ──Resume──► holding
+//
+// The lease (waybill_lease) is renewed within batches, or by a goroutine while there are none.
+// It makes a second engine wait; what keeps the data right is the epoch.
+//
+// # What happens at each failure
+//
+//   - The file is locked (SQLITE_BUSY): transient. Reading is not affected by locks.
+//   - Disk full, I/O error: transient, nothing changed. At a commit: the connection is closed,
+//     so that nothing of it can happen later, and the position is read back.
+//   - The file is missing, not a database, read-only, without WAL (source), without outbox: a
+//     permanent error that says what to do. No file is ever created.
+//   - The file is removed or replaced while it is open: a gap, noticed by comparing inodes
+//     before and after every batch; nothing is read from or written to a dead file unnoticed.
+//   - The target refuses a change: *waybill.Refusal with entity and key; nothing changed.
+//   - An engine frozen inside a transaction holds SQLite's only write lock until it goes on
+//     or is killed; its successor waits (transient errors). Nobody else can end it.
+package sqlite
