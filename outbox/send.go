@@ -98,17 +98,29 @@ func sendSQL(ctx context.Context, tx sqlTx, m message) (string, error) {
 func sendPostgres(ctx context.Context, query queryRow, m message) (string, error) {
 	var id string
 	err := query(ctx, emitPostgres, m.name, m.changes, m.trace).Scan(&id)
-	var state interface{ SQLState() string }
-	if errors.As(err, &state) && (state.SQLState() == "3F000" || state.SQLState() == "42883") {
-		return "", fmt.Errorf("%w; set the outbox up with: waybill outbox install", err)
-	}
 	if err != nil {
-		return "", err
+		return "", withRemedy(err)
 	}
 	if m.id != "" && m.id != id {
 		return "", fmt.Errorf("ID %q was given, but this transaction's action is %s; leave the ID empty", m.id, id)
 	}
 	return id, nil
+}
+
+// withRemedy tells what to do about what PostgreSQL said.
+func withRemedy(err error) error {
+	var state interface{ SQLState() string }
+	if !errors.As(err, &state) {
+		return err
+	}
+	switch state.SQLState() {
+	case "3F000", "42883": // no such schema, function
+		return fmt.Errorf("%w; set the outbox up with: waybill outbox install", err)
+	case "42501": // insufficient privilege
+		return fmt.Errorf("%w; as the outbox's owner: grant usage on schema waybill to the application's role, "+
+			"grant execute on function waybill.emit(text, jsonb, text) to it", err)
+	}
+	return err
 }
 
 func sendSQLite(ctx context.Context, tx sqlTx, m message) (string, error) {

@@ -105,9 +105,9 @@ func TestSQLite(t *testing.T) {
 
 	// The data before and after a call and the actions are committed together.
 	tx := begin(t, db)
-	exec(t, tx, "insert into customer values (1, 'Ann')")
+	execute(t, tx, "insert into customer values (1, 'Ann')")
 	first := emit(tx, outbox.Action{Name: "customer.created", Trace: trace, Changes: []outbox.Change{customer(1, "Ann"), customer(2, "Bo")}})
-	exec(t, tx, "insert into customer values (2, 'Bo')")
+	execute(t, tx, "insert into customer values (2, 'Bo')")
 	if again := emit(tx, outbox.Action{ID: first, Name: "customers.created", Changes: []outbox.Change{customer(3, "Cy")}}); again != first {
 		t.Errorf("ID %s became %s", first, again)
 	}
@@ -128,9 +128,9 @@ func TestSQLite(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	exec(t, conn, "begin immediate")
+	execute(t, conn, "begin immediate")
 	third := emit(conn, outbox.Action{Changes: []outbox.Change{customer(6, "Ed")}})
-	exec(t, conn, "commit")
+	execute(t, conn, "commit")
 	if err := conn.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -182,7 +182,7 @@ func begin(t *testing.T, db *sql.DB) *sql.Tx {
 	return tx
 }
 
-func exec(t *testing.T, tx interface {
+func execute(t *testing.T, tx interface {
 	ExecContext(context.Context, string, ...any) (sql.Result, error)
 }, query string,
 ) {
