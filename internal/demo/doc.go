@@ -1,0 +1,33 @@
+// Package demo runs a live integration, breaks it on purpose, and judges what is left.
+//
+// # What runs
+//
+// A customer master (master.db) in which clerks create, change, move, delete and re-create
+// customers, writing each business action to the outbox in the same transaction; an engine, a
+// process of its own, that carries the actions to a CRM (crm.db); an observer that looks at
+// the CRM all the time; and a director that kills the engine and takes the CRM away.
+//
+// # Promise
+//
+// The verdict is worth something because it shares no code with the engine: both databases are
+// compared by plain SQL, with tables that make each kind of damage visible.
+//
+//   - Every action writes a journal row as its first change and a receipt as its last one. One
+//     without the other is a torn action. So is a customer who does not agree with the
+//     phones and addresses that belong to it.
+//   - A trigger in the CRM notes every arrival of a journal row and of a receipt, also where the
+//     row exists already: an action that is applied twice is noted twice, though its rows look
+//     as if it had been applied once.
+//   - Action numbers are drawn in commit order at the master, arrivals in apply order at the CRM.
+//   - Some transactions write everything and are then rolled back; none of it may arrive.
+//
+// A kill counts as striking inside a transaction only if that was certain: the engine is
+// frozen (SIGSTOP), SQLite's own lock says that it is in the middle of a write transaction at the
+// CRM, and then it is killed (SIGKILL) without having run again. This needs Linux; elsewhere
+// the kills are merely frequent.
+//
+// # Processes
+//
+// Run owns every process and goroutine that it starts and waits for all of them. On Linux the
+// kernel kills the engine when the demo itself is killed.
+package demo
