@@ -42,7 +42,7 @@ func (w *Writer) holdLease(ctx context.Context) error {
 	_, err := w.c.exec(ctx, `INSERT INTO waybill_lease (stream, epoch, owner, instance, holder, length_ms, expires_ms)
 VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (stream) DO UPDATE SET epoch = excluded.epoch, owner = excluded.owner,
   instance = excluded.instance, holder = excluded.holder, length_ms = excluded.length_ms, expires_ms = excluded.expires_ms`,
-		w.stream, w.epoch, w.opt.Owner, w.instance, holder(), w.opt.Lease.Milliseconds(), now+w.opt.Lease.Milliseconds())
+		w.stream, w.epoch, w.opt.Owner, w.instance, w.holder(), w.opt.Lease.Milliseconds(), now+w.opt.Lease.Milliseconds())
 	if err == nil {
 		w.renewed.Store(now)
 	}

@@ -179,7 +179,7 @@ func (o *Outbox) start(ctx context.Context, c *conn, after waybill.Position) err
 	}
 	pt, err := parsePosition(after)
 	if err != nil {
-		return err
+		return o.gap(err.Error(), "it was made by another version of waybill, or changed by hand")
 	}
 	if fault.Broken(fault.IgnoreIdentity) {
 		pt.Source = o.source

@@ -264,10 +264,8 @@ func (w *Writer) mine(ctx context.Context, after waybill.Position) error {
 	switch {
 	case err != nil:
 		return err
-	case epoch != w.epoch:
+	case epoch != w.epoch || pos != after:
 		return fmt.Errorf("write stream %s: %w", w.stream, waybill.ErrFenced)
-	case pos != after:
-		return w.gap("the position at the target is not the one that this engine wrote", "somebody changed waybill_position: start the pipeline again")
 	}
 	return nil
 }
@@ -315,12 +313,15 @@ func (w *Writer) Claims() []waybill.Claim {
 }
 
 // holder is this engine as others see it in waybill_lease.
-func holder() string {
+func (w *Writer) holder() string {
 	host, err := os.Hostname()
 	if err != nil {
 		host = "unknown host"
 	}
-	return fmt.Sprintf("process %d on %s", os.Getpid(), host)
+	if w.opt.Owner == "" {
+		return fmt.Sprintf("process %d on %s", os.Getpid(), host)
+	}
+	return fmt.Sprintf("engine %s, process %d on %s", w.opt.Owner, os.Getpid(), host)
 }
 
 var (
