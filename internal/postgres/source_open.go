@@ -1,0 +1,269 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/waybill-data/waybill"
+	"github.com/waybill-data/waybill/internal/fault"
+)
+
+// readerParams make every plan go by index, whatever the statistics say (a plan may be made
+// while a table is empty), and without compiling it.
+var readerParams = map[string]string{
+	"enable_seqscan":                  "off",
+	"enable_bitmapscan":               "off",
+	"enable_hashjoin":                 "off",
+	"enable_mergejoin":                "off",
+	"jit":                             "off",
+	"max_parallel_workers_per_gather": "0",
+	"plan_cache_mode":                 "force_generic_plan",
+	"work_mem":                        "32MB",
+	"synchronous_commit":              "local",
+}
+
+// server is what the reader needs to know of the server it is connected to.
+type server struct {
+	version  int
+	standby  bool
+	source   string // postgres:SYSTEM/DATABASE
+	timeline uint32
+	database string
+	role     string
+	// installed: the outbox is there.
+	installed bool
+}
+
+const serverSQL = `select current_setting('server_version_num')::int, pg_is_in_recovery(),
+  format('postgres:%s/%s', (select system_identifier from pg_control_system()), d.oid),
+  case when pg_is_in_recovery() then 0 else ('x' || left(pg_walfile_name(pg_current_wal_insert_lsn()), 8))::bit(32)::int end,
+  d.datname, current_user,
+  exists (select from pg_class c join pg_namespace n on n.oid = c.relnamespace where n.nspname = 'waybill' and c.relname = 'outbox')
+from pg_database d where d.datname = current_database()`
+
+func readServer(ctx context.Context, conn *pgx.Conn) (server, error) {
+	var (
+		s    server
+		line int32
+	)
+	err := conn.QueryRow(ctx, serverSQL).Scan(&s.version, &s.standby, &s.source, &line, &s.database, &s.role, &s.installed)
+	if err != nil {
+		return server{}, classify(err, "look at the source server")
+	}
+	s.timeline = uint32(line)
+	return s, nil
+}
+
+// Open connects and verifies that the position is one of this source's history, and that
+// everything that was applied at the target is still known here.
+func (o *Outbox) Open(ctx context.Context, after waybill.Position) error {
+	if err := o.Close(); err != nil {
+		return err
+	}
+	p, err := decodePosition(after)
+	if err != nil {
+		return o.gap(err.Error(), "")
+	}
+	conn, err := connect(ctx, o.opts.URL, connectOptions{Name: "waybill " + o.opts.Stream, Params: readerParams})
+	if err != nil {
+		return err
+	}
+	if err := o.openOn(ctx, conn, after, p); err != nil {
+		_ = conn.Close(context.WithoutCancel(ctx))
+		return err
+	}
+	o.conn = conn
+	o.openedOnce = true
+	o.side.start()
+	fault.Hit(fault.OpenDone)
+	return nil
+}
+
+func (o *Outbox) openOn(ctx context.Context, conn *pgx.Conn, after waybill.Position, p position) error {
+	s, err := readServer(ctx, conn)
+	if err != nil {
+		return err
+	}
+	if err := o.usable(ctx, conn, s); err != nil {
+		return err
+	}
+	c, err := o.consumer(ctx, conn, after)
+	if err != nil {
+		return err
+	}
+	if err := o.verify(ctx, conn, s, c, after, p); err != nil && !fault.Broken(fault.IgnoreIdentity) {
+		return err
+	}
+	for name, sql := range map[string]string{pollStatement: pollSQL, rowsStatement: rowsSQL, flushStatement: flushSQL} {
+		if _, err := conn.Prepare(ctx, name, sql); err != nil {
+			return classify(err, "prepare to read the outbox in database "+s.database)
+		}
+	}
+
+	o.suppressed.Add(p.seq - min(p.seq, c.seq))
+	p.source, p.timeline = s.source, s.timeline
+	o.at, o.token, o.registered = p, after, c.registered
+	o.window = window{from: p.from, to: p.to, ord: p.ord, more: !p.atEnd()}
+	o.idle, o.polled = 0, o.polled.Truncate(0)
+	o.side.opened(s, c)
+	return nil
+}
+
+// usable refuses servers and databases that no outbox can be read from.
+func (o *Outbox) usable(ctx context.Context, conn *pgx.Conn, s server) error {
+	switch {
+	case s.version < minServerVersion:
+		return fmt.Errorf("the source server is PostgreSQL %d, the outbox needs 13 or later", s.version/10000)
+	case s.standby:
+		err := errors.New("the source server is a standby, an outbox can only be read on the primary; point url at the primary " +
+			"(several hosts with target_session_attrs=read-write find it)")
+		if o.openedOnce {
+			return waybill.AsTransient(err) // a failover under way
+		}
+		return err
+	case !s.installed:
+		return fmt.Errorf("no outbox is installed in database %s; run waybill outbox install %s", s.database, o.pipeline())
+	}
+	var format string
+	err := conn.QueryRow(ctx, `select value from waybill.meta where key = 'outbox.format'`).Scan(&format)
+	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
+		return classify(err, "read the outbox's format in database "+s.database)
+	}
+	if format != outboxFormat {
+		return fmt.Errorf("the outbox in database %s has format %q, this version reads format %s; use the version of waybill that installed it",
+			s.database, format, outboxFormat)
+	}
+	return nil
+}
+
+// consumer is a row of waybill.consumer.
+type consumer struct {
+	registered string
+	position   waybill.Position
+	seq        uint64
+	lastID     string
+}
+
+// consumer reads the stream's registration, making it where everything is still ahead.
+func (o *Outbox) consumer(ctx context.Context, conn *pgx.Conn, after waybill.Position) (consumer, error) {
+	if after == "" {
+		if _, err := conn.Exec(ctx, `insert into waybill.consumer (name) values ($1) on conflict do nothing`, o.opts.Stream); err != nil {
+			return consumer{}, classify(err, "register consumer "+o.opts.Stream)
+		}
+	}
+	var (
+		c        consumer
+		position string
+	)
+	err := conn.QueryRow(ctx, `select registered::text, position, seq, last_id from waybill.consumer where name = $1`, o.opts.Stream).
+		Scan(&c.registered, &position, &c.seq, &c.lastID)
+	switch {
+	case errors.Is(err, pgx.ErrNoRows) && fault.Broken(fault.IgnoreIdentity):
+		return consumer{}, nil
+	case errors.Is(err, pgx.ErrNoRows):
+		return consumer{}, o.gap("the source does not know this consumer, though the target holds a position of it: "+
+			"the source was restored or replaced, or the consumer was dropped", o.startOver())
+	case err != nil:
+		return consumer{}, classify(err, "read consumer "+o.opts.Stream)
+	}
+	c.position = waybill.Position(position)
+	return c, nil
+}
+
+// verify compares the position with what the source knows.
+func (o *Outbox) verify(ctx context.Context, conn *pgx.Conn, s server, c consumer, after waybill.Position, p position) error {
+	if c.seq > p.seq {
+		return o.gap(fmt.Sprintf("the source has seen %d actions acknowledged, the target holds %d: the target was restored or replaced",
+			c.seq, p.seq), o.startOver())
+	}
+	if after == "" {
+		return nil
+	}
+	if p.source != s.source {
+		return o.gap(fmt.Sprintf("the position is one of source %s, this is %s: the source was replaced or restored from a dump",
+			p.source, s.source), o.startOver())
+	}
+	restored := "the source was restored to an earlier state, or failed over to a server that had not received everything"
+	if p.timeline > s.timeline {
+		return o.gap(fmt.Sprintf("the position is on timeline %d, the source on timeline %d: %s", p.timeline, s.timeline, restored), o.startOver())
+	}
+	var text string
+	if err := conn.QueryRow(ctx, `select pg_current_snapshot()::text`).Scan(&text); err != nil {
+		return classify(err, "read the source's snapshot")
+	}
+	now, err := parseSnapshot(text)
+	if err != nil {
+		return err
+	}
+	if !now.covers(p.to) {
+		return o.gap("the position is ahead of the source: "+restored, o.startOver())
+	}
+	known, err := o.known(ctx, conn, c, p)
+	if err != nil {
+		return err
+	}
+	if !known {
+		return o.gap(fmt.Sprintf("the source does not know all the actions up to %s (number %d), which the target holds: %s",
+			p.id, p.seq, restored), o.startOver())
+	}
+	return nil
+}
+
+// known tells whether the actions up to p are those of this source: the last acknowledged
+// one, or else as many unacknowledged ones as there must be, the last of which is p's.
+func (o *Outbox) known(ctx context.Context, conn *pgx.Conn, c consumer, p position) (bool, error) {
+	if c.seq == p.seq {
+		return c.lastID == p.id, nil
+	}
+	acked, err := decodePosition(c.position)
+	if err != nil || (c.position != "" && acked.source != p.source) {
+		return false, nil
+	}
+	var id string
+	err = conn.QueryRow(ctx, `select id::text from waybill.outbox where xid = $1::text::xid8 order by n limit 1`, fmt.Sprint(p.xid)).Scan(&id)
+	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
+		return false, classify(err, "look for the last applied action")
+	}
+	if id != p.id {
+		return false, nil
+	}
+	seen := fmt.Sprintf("(pg_visible_in_snapshot(xid, '%s') or ord <= %d and pg_visible_in_snapshot(xid, '%s'))", p.from, p.ord, p.to)
+	var n uint64
+	err = conn.QueryRow(ctx, "select count(*) from ("+acked.followingSQL()+") f where "+seen).Scan(&n)
+	if err != nil {
+		return false, classify(err, "count the applied actions")
+	}
+	return n == p.seq-c.seq, nil
+}
+
+// followingSQL selects (xid, ord) of the transactions after p, by index: those above the
+// snapshot's end and those that were running in it.
+func (p position) followingSQL() string {
+	sql := fmt.Sprintf(`select xid, max(ord) as ord from (
+  select xid, ord from waybill.outbox_order where xid >= '%d'::xid8
+  union all select xid, ord from waybill.outbox_order where xid = any ('%s'::xid8[])) o`, p.from.xmax, p.from.array())
+	if !p.atEnd() {
+		sql += fmt.Sprintf(" where not (ord <= %d and pg_visible_in_snapshot(xid, '%s'))", p.ord, p.to)
+	}
+	return sql + " group by xid"
+}
+
+func (o *Outbox) gap(reason, remedy string) error {
+	return &waybill.GapError{Stream: o.opts.Stream, Reason: reason, Remedy: remedy}
+}
+
+// pipeline is the pipeline's name, as commands take it.
+func (o *Outbox) pipeline() string {
+	if i := strings.LastIndexByte(o.opts.Stream, '/'); i >= 0 {
+		return o.opts.Stream[:i]
+	}
+	return o.opts.Stream
+}
+
+func (o *Outbox) startOver() string {
+	return fmt.Sprintf("compare the two sides, then run waybill drop %s and start over", o.pipeline())
+}
