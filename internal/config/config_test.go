@@ -140,6 +140,25 @@ func TestDefaults(t *testing.T) {
 	}
 }
 
+// TestLineEnds: byte order mark and Windows line ends change nothing, nor the places of faults.
+func TestLineEnds(t *testing.T) {
+	for _, name := range []string{"everything.good", "many.bad", "types.bad", "yaml.bad"} {
+		data, err := os.ReadFile("testdata/" + name + ".yml")
+		if err != nil {
+			t.Fatal(err)
+		}
+		want, wantErr := Parse("f", data, testEnv)
+		windows := append([]byte("\xef\xbb\xbf"), bytes.ReplaceAll(data, []byte("\n"), []byte("\r\n"))...)
+		got, gotErr := Parse("f", windows, testEnv)
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%s:\n%s", name, diff)
+		}
+		if diff := cmp.Diff(wantErr, gotErr); diff != "" {
+			t.Errorf("%s:\n%s", name, diff)
+		}
+	}
+}
+
 func TestLoadUnreadable(t *testing.T) {
 	dir := t.TempDir()
 	for path, want := range map[string]string{

@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -205,6 +206,12 @@ func (d *decoder) unknown(f *field, e entry, path string) string {
 	if meant := nearest(e.key, f.keys()); meant != "" {
 		d.out.add(e.at, path, "unknown key %s; did you mean %q?", shown(e.key), meant)
 		return meant
+	}
+	if usual := slices.Sorted(maps.Keys(f.elsewhere)); len(usual) > 0 {
+		if meant := nearest(e.key, usual); meant != "" {
+			d.out.add(e.at, path, "unknown key %s; %s", shown(e.key), f.elsewhere[meant])
+			return ""
+		}
 	}
 	for _, child := range f.present() {
 		if inner := child.has(e.key); inner != nil && !inner.later && child.kind != named {

@@ -80,7 +80,7 @@ func format() *field {
 				},
 				{
 					name: "token", kind: text, secret: true,
-					doc: "Requests for status and metrics must carry it as `Authorization: Bearer TOKEN`. Empty: they need none.",
+					doc: "Requests for anything but `/healthz` must carry it as `Authorization: Bearer TOKEN`. Empty: they need none.",
 				},
 			},
 		},

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"strings"
 	"unicode/utf8"
 
 	"github.com/goccy/go-yaml"
@@ -160,8 +161,7 @@ func tokensAllowed(tokens token.Tokens, out *collector) bool {
 	return len(out.faults) == before
 }
 
-// plainer are clearer words for what the parser says about frequent mistakes. Its messages
-// hold no values.
+// plainer are clearer words for what the parser says about frequent mistakes.
 var plainer = map[string]string{
 	"value is not allowed in this context":                               "the indentation does not fit the lines above",
 	"mapping value is not allowed in this context":                       `a second ": " in one line; put the value in quotes if it is part of it`,
@@ -172,6 +172,8 @@ var plainer = map[string]string{
 	"could not find end character of single-quoted text":                 `a ' without its closing '`,
 	"',' or '}' must be specified":                                       "a , or } is missing",
 	"',' or ']' must be specified":                                       "a , or ] is missing",
+	"invalid header option":                                              `text in the line of a | or >; put a value that begins with it in quotes`,
+	"":                                                                   "it cannot be read from here on",
 	"could not find flow mapping end token '}'":                          "a { without its closing }",
 	"sequence end token ']' not found":                                   "a [ without its closing ]",
 	"unexpected directive value. document not started":                   "a value cannot begin with %; put it in quotes",
@@ -184,7 +186,9 @@ func addSyntaxFault(err error, data []byte, out *collector) {
 		out.add(position{1, 1}, "", "cannot be read as YAML")
 		return
 	}
-	at, message := place(syntax.Token), syntax.Message
+	at := place(syntax.Token)
+	message, _, _ := strings.Cut(syntax.Message, `"`) // what it quotes may be a secret
+	message = strings.TrimRight(message, ": ")
 	if p, ok := plainer[message]; ok {
 		message = p
 	}
