@@ -1,13 +1,18 @@
 package conformance
 
 import (
+	"os"
 	"path/filepath"
 	"testing"
 )
 
 // Store is an opened state store.
 type Store interface {
+	// ID is the same whenever the store is opened.
 	ID() string
+	// Owner is ID for the first process to open the store, and a value of its own for
+	// whoever opens it beside that one.
+	Owner() string
 	Close() error
 }
 
@@ -51,14 +56,46 @@ func TestStore(t *testing.T, open func(path string) (Store, error)) {
 	t.Run("its directory is made", func(t *testing.T) {
 		shut(t, must(t, filepath.Join(t.TempDir(), "some", "where", "state.db")))
 	})
-	t.Run("one at a time", func(t *testing.T) {
+	t.Run("one owner at a time", func(t *testing.T) {
 		path := filepath.Join(t.TempDir(), "state.db")
+		first := must(t, path)
+		if first.Owner() != first.ID() {
+			t.Fatalf("the only one to have it open is owner %q, the id is %q", first.Owner(), first.ID())
+		}
+		owners := map[string]bool{first.Owner(): true}
+		for range 2 {
+			s := must(t, path)
+			if owners[s.Owner()] {
+				t.Fatalf("owner %q twice at the same time", s.Owner())
+			}
+			owners[s.Owner()] = true
+			defer shut(t, s)
+		}
+		shut(t, first)
+		again := must(t, path)
+		if again.Owner() != first.ID() {
+			t.Fatalf("owner %q after the first one closed, want %q", again.Owner(), first.ID())
+		}
+		shut(t, again)
+	})
+	t.Run("a copy is another store", func(t *testing.T) {
+		path, twin := filepath.Join(t.TempDir(), "state.db"), filepath.Join(t.TempDir(), "state.db")
 		s := must(t, path)
-		if _, err := open(path); err == nil {
-			t.Fatal("opened twice at the same time")
+		shut(t, s)
+		data, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(twin, data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		s = must(t, path)
+		c := must(t, twin)
+		if s.Owner() == c.Owner() {
+			t.Fatalf("a store and its copy both act as %q", s.Owner())
 		}
 		shut(t, s)
-		shut(t, must(t, path))
+		shut(t, c)
 	})
 	t.Run("no store there", func(t *testing.T) {
 		if _, err := open(t.TempDir()); err == nil {
