@@ -159,7 +159,11 @@ func (c *check) checkPrivileges(ctx context.Context) (bool, error) {
 	if len(missing) > 0 {
 		fix := c.grants()
 		if missing[len(missing)-1] == "execute on pg_logical_emit_message" {
-			fix += fmt.Sprintf("; grant execute on all functions in schema pg_catalog to %s", quote(c.server.role))
+			signature := "boolean, text, text"
+			if c.server.version >= 170000 {
+				signature += ", boolean"
+			}
+			fix += fmt.Sprintf("; grant execute on function pg_logical_emit_message(%s) to %s", signature, quote(c.server.role))
 		}
 		c.bad(fix, "role %s lacks %s", c.server.role, strings.Join(missing, ", "))
 		return false, nil
