@@ -178,6 +178,10 @@ func TestRows(t *testing.T) {
 			outbox.Update("p", outbox.Row{"b": "x", "a": true}, person{Nick: "N", Seen: time.Unix(0, 0)}),
 			`{"entity":"p","op":"update","key":{"a":true,"b":"x"},"row":{"id":0,"Name":"","born":null,"nick":"N","seen":"1970-01-01T00:00:00.000000Z","-":0,"quoted":"0","comment":null,"version":0}}`,
 		},
+		{outbox.Delete("p", struct {
+			base
+			ID string `json:"id"`
+		}{ID: "outer"}), `{"entity":"p","op":"delete","key":{"version":0,"id":"outer"}}`},
 		{outbox.Upsert("p", json.RawMessage(`{"id":1.0}`), object{}), `{"entity":"p","op":"upsert","key":{"id":1.0},"row":{"b":1,"a":[1.0]}}`},
 		{outbox.Delete("p", map[uint8]int{200: 1}), `{"entity":"p","op":"delete","key":{"200":1}}`},
 		{outbox.Update("p", map[string]int{"id": 1}, outbox.Row{"id": 2}), `{"entity":"p","op":"update","key":{"id":1},"row":{"id":2}}`},
@@ -249,6 +253,7 @@ func TestMalformedActionsAreNotSent(t *testing.T) {
 		{value(json.RawMessage(`{"a":"\u0000"}`)), `change 1 (e): row: column "v": it contains the character U+0000, which PostgreSQL cannot store`},
 		{value(json.RawMessage(`"\ud800"`)), `change 1 (e): row: column "v": it contains half of a surrogate pair, which is no character`},
 		{value(json.RawMessage(`"\udc00"`)), `change 1 (e): row: column "v": it contains half of a surrogate pair, which is no character`},
+		{value(json.RawMessage("\"\xff\"")), `change 1 (e): row: column "v": it is not valid UTF-8`},
 		{value(json.RawMessage(`{`)), `change 1 (e): row: column "v": it is not valid JSON`},
 		{value(json.RawMessage(strings.Repeat("[", 65) + strings.Repeat("]", 65))), `change 1 (e): row: column "v": it nests deeper than 64`},
 	} {
@@ -364,4 +369,31 @@ func TestImports(t *testing.T) {
 	if got := strings.Fields(string(out)); len(got) != 2 || got[0] != "github.com/waybill-data/waybill" {
 		t.Errorf("depends on %v", got)
 	}
+}
+
+// JSON that comes ready-made is taken exactly when the readers take it, U+0000 excepted.
+func FuzzRawMessage(f *testing.F) {
+	for _, seed := range []string{`{"a":[1,"\ud83d\ude00"]}`, ` "\\u0000\u0000"`, `"\udc00\ud800"`, "\"\xff\"", `[[[0.1e-7]]]`, `{`} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		wire, err := emitted(outbox.Upsert("e", outbox.Row{"id": 1}, outbox.Row{"v": json.RawMessage(raw)}))
+		if err != nil && strings.Contains(err.Error(), "readers refuse") {
+			t.Fatal(err)
+		}
+		if raw == nil || err != nil && strings.Contains(err.Error(), "U+0000") {
+			return
+		}
+		want, wantErr := envelope.DecodeChanges(fmt.Appendf(nil, `[{"entity":"e","op":"upsert","key":{"id":1},"row":{"v":%s}}]`, raw))
+		if (err == nil) != (wantErr == nil) && json.Valid(raw) {
+			t.Fatalf("%q: emit %v, readers %v", raw, err, wantErr)
+		}
+		if err != nil {
+			return
+		}
+		got, err := envelope.DecodeChanges([]byte(wire))
+		if err != nil || string(got[0].Row.String()) != `{"v":`+string(envelope.Compact([]byte(want[0].Row[0].Value.String())))+`}` {
+			t.Fatalf("%q became %s (%v)", raw, wire, err)
+		}
+	})
 }
