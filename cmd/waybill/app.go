@@ -9,6 +9,8 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"slices"
+	"strings"
 
 	"github.com/mattn/go-isatty"
 
@@ -167,24 +169,13 @@ type choice struct {
 func (c *choice) String() string { return c.value }
 
 // Type names the value in --help.
-func (c *choice) Type() string {
-	var b bytes.Buffer
-	for i, s := range c.allowed {
-		if i > 0 {
-			b.WriteByte('|')
-		}
-		b.WriteString(s)
-	}
-	return b.String()
-}
+func (c *choice) Type() string { return strings.Join(c.allowed, "|") }
 
 // Set implements pflag.Value.
 func (c *choice) Set(s string) error {
-	for _, ok := range c.allowed {
-		if s == ok {
-			c.value = s
-			return nil
-		}
+	if slices.Contains(c.allowed, s) {
+		c.value = s
+		return nil
 	}
 	return fmt.Errorf("it takes one of %s", c.Type())
 }

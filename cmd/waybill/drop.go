@@ -69,7 +69,7 @@ func (a *app) confirm(p *config.Pipeline) error {
 // can come back to it. The source forgets before the target: an engine started between the
 // two finds itself unregistered, where the other way round it would start all over.
 func (a *app) drop(ctx context.Context, cfg *config.Config, p *config.Pipeline) (err error) {
-	store, err := state.Open(cfg.State.SQLite.Path, a.quietLog())
+	store, err := state.Open(cfg.State.SQLite.Path, a.quietLog()) //nolint:contextcheck // it bounds itself
 	if err != nil {
 		return err
 	}

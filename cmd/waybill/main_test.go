@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"os/exec"
 	"strconv"
@@ -31,7 +32,7 @@ func (t testMain) Run() int {
 }
 
 func TestMain(m *testing.M) {
-	testscript.Main(testMain{m}, map[string]func(){"waybill": main, "sql": sqlMain})
+	testscript.Main(testMain{m}, map[string]func(){"waybill": main, "sql": sqlMain, "stubborn": stubbornMain})
 }
 
 // TestScripts runs testdata/script. Besides testscript's own, the scripts have the commands
@@ -44,19 +45,20 @@ func TestMain(m *testing.M) {
 //	await get URL CODE         until the URL answers with that status
 //	serve VAR                  VAR is the host:port of a web server that is no waybill
 //	sql DSN QUERY…             runs them and prints the rows of the last; DSN is a URL or FILE
+//	wrongpassword VAR URL      VAR is the URL with $SECRET for a password
 //	nosecret                   neither stdout nor stderr holds what $SECRET does
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"exits": scriptExits, "json": scriptJSON, "freeport": scriptFreePort, "await": scriptAwait,
-			"serve": scriptServe, "nosecret": scriptNoSecret,
+			"serve": scriptServe, "nosecret": scriptNoSecret, "wrongpassword": scriptWrongPassword,
 			"postgres": func(ts *testscript.TestScript, _ bool, args []string) { ts.Setenv(args[0], testenv.Postgres(t).URL) },
 		},
 		Setup: func(e *testscript.Env) error {
 			port, err := freePort()
 			e.Setenv("ADMIN", net.JoinHostPort("127.0.0.1", port))
-			e.Setenv("SECRET", "s3cr3t-of-the-test")
+			e.Setenv("SECRET", "secret-of-the-test")
 			return err
 		},
 	})
@@ -101,6 +103,13 @@ func scriptNoSecret(ts *testscript.TestScript, _ bool, _ []string) {
 	}
 }
 
+func scriptWrongPassword(ts *testscript.TestScript, _ bool, args []string) {
+	u, err := url.Parse(args[1])
+	ts.Check(err)
+	u.User = url.UserPassword(u.User.Username(), ts.Getenv("SECRET"))
+	ts.Setenv(args[0], u.String())
+}
+
 func scriptJSON(ts *testscript.TestScript, _ bool, args []string) {
 	d := json.NewDecoder(strings.NewReader(ts.ReadFile("stdout")))
 	d.UseNumber()
@@ -117,7 +126,7 @@ func scriptJSON(ts *testscript.TestScript, _ bool, args []string) {
 	if len(args) == 0 {
 		return
 	}
-	for _, step := range strings.Split(args[0], ".") {
+	for _, step := range strings.SplitSeq(args[0], ".") {
 		switch at := v.(type) {
 		case map[string]any:
 			v = at[step]

@@ -70,7 +70,7 @@ func (e *engine) run(ctx context.Context, cfg *config.Config, picked []*config.P
 	for _, p := range picked {
 		e.workers = append(e.workers, &worker{pipeline: p, meter: pump.NewMeter(p.Name, p.Target.Name())})
 	}
-	if e.store, err = state.Open(cfg.State.SQLite.Path, e.app.log); err != nil {
+	if e.store, err = state.Open(cfg.State.SQLite.Path, e.app.log); err != nil { //nolint:contextcheck // it bounds itself
 		return err
 	}
 	defer func() { err = errors.Join(err, e.store.Close()) }()
@@ -198,7 +198,7 @@ func (e *engine) report(outcome error) error {
 	return e.app.emit(r, func(w io.Writer) {
 		for i := range r.Pipelines {
 			if p := &r.Pipelines[i]; p.State == pump.Done {
-				fmt.Fprintf(w, "%s: caught up at %d; %s written\n", p.Stream, p.Seq, plural(p.Actions, "action", "actions"))
+				fmt.Fprintf(w, "%s: caught up; %s written\n", p.Stream, plural(p.Actions, "action", "actions"))
 			}
 		}
 	})

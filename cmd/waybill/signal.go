@@ -44,8 +44,7 @@ func untilSignal(parent context.Context) (context.Context, func()) {
 
 // endedBy is the signal that ended ctx, or nil.
 func endedBy(ctx context.Context) error {
-	var sig *signalError
-	if errors.As(context.Cause(ctx), &sig) {
+	if sig, ok := errors.AsType[*signalError](context.Cause(ctx)); ok {
 		return sig
 	}
 	return nil

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/jedib0t/go-pretty/v6/table"
+	"github.com/jedib0t/go-pretty/v6/text"
 	"github.com/spf13/cobra"
 
 	"github.com/waybill-data/waybill/internal/config"
@@ -119,6 +120,11 @@ func printStatus(w io.Writer, r *monitor.Report, now time.Time) {
 	t.SetOutputMirror(w)
 	t.SetStyle(table.StyleLight)
 	t.Style().Options = table.OptionsNoBordersAndSeparators
+	var columns []table.ColumnConfig
+	for n := 4; n <= 11; n++ { // the numbers
+		columns = append(columns, table.ColumnConfig{Number: n, Align: text.AlignRight, AlignHeader: text.AlignRight})
+	}
+	t.SetColumnConfigs(columns)
 	t.AppendHeader(table.Row{"pipeline", "target", "state", "for", "seq", "waiting", "lag", "actions/s", "p50", "p99", "retries"})
 	for i := range r.Pipelines {
 		p := &r.Pipelines[i]
@@ -130,8 +136,12 @@ func printStatus(w io.Writer, r *monitor.Report, now time.Time) {
 		if p.Actions > 0 {
 			p50, p99 = seconds(p.P50), seconds(p.P99)
 		}
+		seq := "-"
+		if p.Seq > 0 {
+			seq = fmt.Sprint(p.Seq)
+		}
 		t.AppendRow(table.Row{
-			p.Pipeline, p.Target, p.State, now.Sub(p.Since).Round(time.Second), p.Seq, waiting, lag,
+			p.Pipeline, p.Target, p.State, now.Sub(p.Since).Round(time.Second), seq, waiting, lag,
 			fmt.Sprintf("%.1f", p.Rate), p50, p99, p.Retries,
 		})
 	}
