@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // Workload writes business actions from several sessions at once.
@@ -21,6 +22,8 @@ type Workload struct {
 	// Upserts writes upserts where inserts and updates would do: a target then does not
 	// refuse an action that it was given twice.
 	Upserts bool
+	// Pause is how long a session thinks between two actions.
+	Pause time.Duration
 	// NoteBytes is the size of a column that nobody reads.
 	NoteBytes int
 
@@ -35,7 +38,8 @@ type Stats struct {
 // Done is how many actions were committed so far.
 func (w *Workload) Done() int64 { return w.done.Load() }
 
-// Run writes until every session has done its actions, or ctx ends. It may be called again
+// Run writes until every session has done its actions, or ctx ends; what was begun is still
+// done then, so that the outcome of every action is known. It may be called again
 // with another Seed; numbers of actions do not repeat as long as seeds stay below 1000.
 func (w *Workload) Run(ctx context.Context) (Stats, error) {
 	var (
@@ -79,20 +83,31 @@ func (s *session) run(ctx context.Context) (Stats, error) {
 			return stats, nil
 		}
 		s.step++
-		err := s.action(ctx)
+		err := s.action(context.WithoutCancel(ctx))
 		switch {
 		case err == nil:
 			stats.Committed++
 			s.w.done.Add(1)
 		case errors.Is(err, errRollBack):
 			stats.RolledBack++
-		case ctx.Err() != nil:
-			return stats, nil
 		default:
 			return stats, fmt.Errorf("action %d: %w", s.step, err)
 		}
+		s.think(ctx)
 	}
 	return stats, nil
+}
+
+func (s *session) think(ctx context.Context) {
+	if s.w.Pause == 0 {
+		return
+	}
+	timer := time.NewTimer(s.w.Pause)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
+	}
 }
 
 // action writes one business action in a transaction of its own.

@@ -1,0 +1,102 @@
+package test
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/waybill-data/waybill/internal/fault"
+	"github.com/waybill-data/waybill/test/judge"
+)
+
+// firstKill is at which passage of a point the first kill comes: late enough that there is
+// something to lose, early enough that it comes soon.
+var firstKill = map[string]int{
+	fault.ReadDone: 4, fault.WriteBegun: 4, fault.WriteData: 4, fault.WritePosition: 4,
+	fault.WriteCommitted: 4, fault.AckBefore: 4, fault.AckDone: 2,
+}
+
+// recoveryKills are where the engine dies again while it recovers; the sweep takes turns.
+var recoveryKills = []string{
+	fault.WriteCommitted, fault.OpenDone, fault.WritePosition, fault.ResumeTaken, fault.AckBefore, fault.WriteData, fault.ReadDone,
+}
+
+// sampled are the points that the mixed combinations are killed at; what differs between
+// them and the pure ones is only which connector talks to which.
+var sampled = []string{fault.ReadDone, fault.WritePosition, fault.WriteCommitted, fault.AckDone}
+
+// TestKillSweep kills the engine at every durable step, and again while it recovers.
+func TestKillSweep(t *testing.T) {
+	turn := 0
+	for i, c := range combos {
+		points := fault.Points()
+		if i >= 2 {
+			points = sampled
+		}
+		for _, point := range points {
+			recovery := recoveryKills[turn%len(recoveryKills)]
+			turn++
+			t.Run(fmt.Sprintf("%v/%s", c, point), func(t *testing.T) {
+				t.Parallel()
+				kill(t, c, point, recovery)
+			})
+		}
+	}
+}
+
+func kill(t *testing.T, c combo, point, recovery string) {
+	s := newScenario(t, c)
+	seen := s.watch()
+	stop := s.background()
+	nth := max(1, firstKill[point])
+
+	first := s.run(fmt.Sprintf("kill:%s:%d", point, nth))
+	s.hurry(point, first)
+	first.want(killed)
+
+	// The workload goes on while the engine recovers.
+	second := s.run("kill:" + recovery)
+	second.want(killed)
+
+	began := time.Now()
+	before := s.arrived()
+	third := s.run("")
+	eventually(t, "the engine goes on after two kills", func() bool {
+		if third.ended() {
+			t.Fatalf("the engine ended after two kills:\n%s", third.tail())
+		}
+		return s.arrived() > before
+	})
+	took := time.Since(began)
+	stats := stop()
+	third.signal(sigterm)
+	third.want(128 + int(sigterm))
+	s.catchUp("").want(0)
+
+	s.clean(stats.Committed)
+	s.unseen(seen())
+	if took > 5*time.Second {
+		t.Errorf("on the same state directory the engine needed %v to go on: it waited for a lease", took)
+	}
+	t.Logf("%d actions, killed at %s and %s, going on after %v", stats.Committed, point, recovery, took.Round(time.Millisecond))
+}
+
+// hurry makes a point come soon that otherwise takes its time.
+func (s *scenario) hurry(point string, e *engine) {
+	s.t.Helper()
+	if s.combo.source == postgres && (point == fault.PurgeBefore || point == fault.PurgeDone) {
+		// The outbox changes halves after a minute; the clock is put back.
+		eventually(s.t, "the first half is given up and emptied", func() bool {
+			s.exec(s.source, `update waybill.outbox_control set since = since - interval '10 minutes'`)
+			return e.ended()
+		})
+	}
+}
+
+// unseen fails if the observer saw part of an action.
+func (s *scenario) unseen(seen judge.Sighting) {
+	s.t.Helper()
+	if seen.Torn+seen.Shrunk > 0 || seen.Polls == 0 {
+		s.t.Fatalf("observer: %+v", seen)
+	}
+}
