@@ -119,7 +119,20 @@ func (e *engine) tail() string {
 // killed is the exit code of a process that SIGKILL ended.
 const killed = -int(syscall.SIGKILL)
 
-const sigterm = syscall.SIGTERM
+const (
+	sigterm = syscall.SIGTERM
+	sigcont = syscall.SIGCONT
+)
+
+// contains fails unless the text has all the parts.
+func contains(t testing.TB, text string, parts ...string) {
+	t.Helper()
+	for _, p := range parts {
+		if !strings.Contains(text, p) {
+			t.Fatalf("%q is not in:\n%s", p, text)
+		}
+	}
+}
 
 // stopped reports whether the process is stopped by SIGSTOP, as the kernel says.
 func (e *engine) stopped() bool {
