@@ -1,14 +1,109 @@
 package main
 
-import "github.com/spf13/cobra"
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
 
-// newDemoCommand is where the demo comes in.
+	"github.com/spf13/cobra"
+
+	"github.com/waybill-data/waybill/internal/demo"
+)
+
 func (a *app) newDemoCommand() *cobra.Command {
-	return &cobra.Command{
-		Use:                "demo",
-		Short:              "Show a live integration that is broken on purpose (not in this version)",
-		Hidden:             true,
-		FParseErrWhitelist: cobra.FParseErrWhitelist{UnknownFlags: true},
-		RunE:               func(cmd *cobra.Command, _ []string) error { return notInThisVersion(cmd.CommandPath()) },
+	var (
+		length time.Duration
+		dir    string
+		keep   bool
+	)
+	cmd := &cobra.Command{
+		Use:   "demo",
+		Short: "Show a live integration that is broken on purpose",
+		Long: `Runs a customer master and a CRM, both SQLite, with people at work in the master and
+waybill carrying what they do to the CRM. Meanwhile the engine is killed in the middle of its
+transactions, the CRM is taken away twice, and an observer looks for half-done work. At the
+end both databases are compared by plain SQL that shares no code with the engine.
+
+Nothing is needed and nothing is left behind, unless --dir or --keep says so. Exit 3 if the
+databases differ.`,
+		Example: "  waybill demo\n  waybill demo --for 1m --keep",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if length < demo.MinFor || length > demo.MaxFor {
+				return &usageError{fmt.Errorf("--for %s: it takes %s to %s", length, demo.MinFor, demo.MaxFor)}
+			}
+			return a.demo(cmd.Context(), length, dir, keep || dir != "")
+		},
 	}
+	cmd.Flags().DurationVar(&length, "for", 20*time.Second, "how long people work; the rest takes a few seconds more")
+	cmd.Flags().StringVar(&dir, "dir", "", "where the databases are made and kept: a new or empty `DIR`")
+	cmd.Flags().BoolVar(&keep, "keep", false, "keep the databases, and say where they are")
+	return cmd
 }
+
+func (a *app) demo(ctx context.Context, length time.Duration, dir string, keep bool) (err error) {
+	exe, err := os.Executable()
+	if err != nil {
+		return fmt.Errorf("find this program, to run it as an engine: %w", err)
+	}
+	if dir, err = demoDir(dir); err != nil {
+		return err
+	}
+	if !keep {
+		defer func() {
+			if e := os.RemoveAll(dir); e != nil {
+				err = errors.Join(err, fmt.Errorf("remove the demo's files: %w", e))
+			}
+		}()
+	}
+	screen := demo.Screen{W: a.stderr, Colour: coloured(a.stderr.w)}
+	if a.stderr.watched() {
+		screen.Live = a.stderr.show
+	}
+	report, err := demo.Run(ctx, demo.Options{Exe: exe, Dir: dir, For: length, Screen: screen})
+	if err != nil {
+		if keep {
+			err = fmt.Errorf("%w (what is there so far is in %s)", err, dir)
+		}
+		return err
+	}
+	if !keep {
+		report.Dir = ""
+	}
+	if err := a.emit(report, func(w io.Writer) { report.Print(w, coloured(a.stdout), keep) }); err != nil {
+		return err
+	}
+	switch {
+	case report.Differences() > 0:
+		return &differenceError{fmt.Errorf("the demo found %d differences", report.Differences())}
+	case !report.Passed:
+		return fmt.Errorf("the demo did not run as it should: %s", report.Fault)
+	}
+	return nil
+}
+
+// demoDir is the directory named, which must be new or empty, or else a temporary one.
+func demoDir(dir string) (string, error) {
+	if dir == "" {
+		dir, err := os.MkdirTemp("", "waybill-demo-")
+		if err != nil {
+			return "", fmt.Errorf("make a directory for the demo: %w", err)
+		}
+		return dir, nil
+	}
+	dir, err := filepath.Abs(dir)
+	if err == nil {
+		err = demo.CheckDir(dir)
+	}
+	if err != nil {
+		return "", &usageError{fmt.Errorf("--dir: %w", err)}
+	}
+	return dir, nil
+}
+
+// coloured reports whether people watch who want colours (https://no-color.org).
+func coloured(w any) bool { return terminal(w) && os.Getenv("NO_COLOR") == "" }

@@ -57,8 +57,8 @@ func newPair(t *testing.T, actions int) pair {
 func apply(t *testing.T, p pair) {
 	t.Helper()
 	db := open(t, p.crm)
-	exec(t, db, "attach ? as master", p.master)
-	exec(t, db, "create temp table carried (entity, op, key, row)")
+	runSQL(t, db, "attach ? as master", p.master)
+	runSQL(t, db, "create temp table carried (entity, op, key, row)")
 	for _, table := range []struct{ name, key, columns, values string }{
 		{"journal", "action", "customer_id, what, version, at", "row->>'customer_id', row->>'what', row->>'version', row->>'at'"},
 		{"receipt", "action", "changes", "row->>'changes'"},
@@ -66,13 +66,13 @@ func apply(t *testing.T, p pair) {
 		{"phone", "id", "customer_id, kind, number, version", "row->>'customer_id', row->>'kind', row->>'number', row->>'version'"},
 		{"address", "id", "customer_id, kind, street, city, version", "row->>'customer_id', row->>'kind', row->>'street', row->>'city', row->>'version'"},
 	} {
-		exec(t, db, `create temp trigger carry_`+table.name+` after insert on carried when new.entity = '`+table.name+`' begin
+		runSQL(t, db, `create temp trigger carry_`+table.name+` after insert on carried when new.entity = '`+table.name+`' begin
   delete from `+table.name+` where `+table.key+` = new.key;
   insert into `+table.name+` (`+table.key+`, `+table.columns+`)
   select new.key, `+table.values+` from (select new.row as row) where new.op <> 'delete';
 end`)
 	}
-	exec(t, db, `insert into carried select c.value->>'entity', c.value->>'op', coalesce(c.value->>'$.key.id', c.value->>'$.key.action'), c.value->>'row'
+	runSQL(t, db, `insert into carried select c.value->>'entity', c.value->>'op', coalesce(c.value->>'$.key.id', c.value->>'$.key.action'), c.value->>'row'
 from master.waybill_outbox o, json_each(o.changes) c order by o.n, c.key`)
 }
 
@@ -86,7 +86,7 @@ func open(t *testing.T, path string) *sql.DB {
 	return db
 }
 
-func exec(t *testing.T, db *sql.DB, query string, args ...any) {
+func runSQL(t *testing.T, db *sql.DB, query string, args ...any) {
 	t.Helper()
 	if _, err := db.ExecContext(t.Context(), query, args...); err != nil {
 		t.Fatalf("%s: %v", query, err)
@@ -98,7 +98,7 @@ func (p pair) copyOf(t *testing.T) pair {
 	t.Helper()
 	to := filepath.Join(t.TempDir(), "crm.db")
 	db := open(t, p.crm)
-	exec(t, db, "vacuum into ?", to)
+	runSQL(t, db, "vacuum into ?", to)
 	return pair{p.master, to}
 }
 
@@ -166,7 +166,7 @@ func TestJudge(t *testing.T) {
 			damaged := whole.copyOf(t)
 			db := open(t, damaged.crm)
 			for _, sql := range tc.damage {
-				exec(t, db, sql)
+				runSQL(t, db, sql)
 			}
 			got := damaged.judge(t)
 			if tc.want == nil {
@@ -190,11 +190,11 @@ func TestJudge(t *testing.T) {
 func TestJudgeOrderOfOneCustomer(t *testing.T) {
 	p := newPair(t, 200)
 	db := open(t, p.crm)
-	exec(t, db, `create temp table two as select j.action as a, (select min(k.action) from journal k where k.customer_id = j.customer_id and k.action > j.action) as b
+	runSQL(t, db, `create temp table two as select j.action as a, (select min(k.action) from journal k where k.customer_id = j.customer_id and k.action > j.action) as b
 from journal j where b is not null order by j.action limit 1`)
-	exec(t, db, "update arrival set action = -(select b from two) where action = (select a from two)")
-	exec(t, db, "update arrival set action = (select a from two) where action = (select b from two)")
-	exec(t, db, "update arrival set action = (select b from two) where action < 0")
+	runSQL(t, db, "update arrival set action = -(select b from two) where action = (select a from two)")
+	runSQL(t, db, "update arrival set action = (select a from two) where action = (select b from two)")
+	runSQL(t, db, "update arrival set action = (select b from two) where action < 0")
 	if v := p.judge(t); v.OutOfOrder == 0 || v.OutOfOrderCustomer != 1 || v.Doubled+v.Lost()+v.Torn() != 0 {
 		t.Errorf("judged %+v", v)
 	}
@@ -217,16 +217,16 @@ func TestObserver(t *testing.T) {
 		t.Fatalf("a whole CRM is seen torn, or %d actions in it", o.applied.Load())
 	}
 	db := open(t, p.crm)
-	exec(t, db, "insert into journal select max(action) + 1, customer_id, what, version, at from journal")
+	runSQL(t, db, "insert into journal select max(action) + 1, customer_id, what, version, at from journal")
 	if look() != 1 {
 		t.Error("a journal row without its receipt was not seen")
 	}
-	exec(t, db, "insert into receipt select max(action), 1 from journal")
+	runSQL(t, db, "insert into receipt select max(action), 1 from journal")
 	if look() != 0 {
 		t.Error("a whole action was seen torn")
 	}
-	exec(t, db, `insert into journal select max(action) + 1, (select min(id) from customer), 'customer.saved', (select version + 1 from customer order by id limit 1), '' from journal`)
-	exec(t, db, "insert into receipt select max(action), 1 from journal")
+	runSQL(t, db, `insert into journal select max(action) + 1, (select min(id) from customer), 'customer.saved', (select version + 1 from customer order by id limit 1), '' from journal`)
+	runSQL(t, db, "insert into receipt select max(action), 1 from journal")
 	if look() != 1 {
 		t.Error("a journal ahead of its customer was not seen")
 	}

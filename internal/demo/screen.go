@@ -1,0 +1,89 @@
+package demo
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+)
+
+const (
+	drawEvery   = 100 * time.Millisecond
+	remindEvery = 5 * time.Second // where nobody watches
+)
+
+const (
+	bold  = "1"
+	dim   = "2"
+	red   = "31"
+	green = "32"
+	cyan  = "36"
+)
+
+func (s *Screen) paint(code, text string) string {
+	if !s.Colour {
+		return text
+	}
+	return "\x1b[" + code + "m" + text + "\x1b[0m"
+}
+
+// event writes one line of what happened.
+func (s *show) event(format string, args ...any) {
+	at := fmt.Sprintf("%5.1fs", time.Since(s.started).Seconds())
+	fmt.Fprintf(s.Screen.W, "%s  %s\n", s.Screen.paint(dim, at), fmt.Sprintf(format, args...))
+}
+
+// draw keeps the status up to date until ctx ends.
+func (s *show) draw(ctx context.Context) {
+	every := drawEvery
+	if s.Screen.Live == nil {
+		every = remindEvery
+	} else {
+		defer s.Screen.Live("")
+	}
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		if s.Screen.Live != nil {
+			s.Screen.Live(s.status())
+		} else {
+			s.event("%s", s.figures())
+		}
+	}
+}
+
+func (s *show) figures() string {
+	written, applied := s.workload.written.Load(), s.observer.applied.Load()
+	return fmt.Sprintf("written %s · at the CRM %s · waiting %s · looks %s",
+		thousands(written), thousands(applied), thousands(max(0, written-applied)), thousands(s.observer.looks.Load()))
+}
+
+func (s *show) status() string {
+	const width = 16
+	done := min(time.Since(s.started).Seconds()/s.For.Seconds(), 1)
+	full := int(done * width)
+	bar := s.Screen.paint(cyan, strings.Repeat("━", full)) + s.Screen.paint(dim, strings.Repeat("━", width-full))
+	return fmt.Sprintf("%5.1fs  %s %s", time.Since(s.started).Seconds(), bar, s.figures())
+}
+
+// thousands writes n with separators: 12,345.
+func thousands[T int | int64 | uint64](n T) string {
+	digits := fmt.Sprint(n)
+	for i := len(digits) - 3; i > 0 && digits[i-1] != '-'; i -= 3 {
+		digits = digits[:i] + "," + digits[i:]
+	}
+	return digits
+}
+
+// short is a duration as people say it.
+func short(d time.Duration) string {
+	if d < time.Second {
+		return d.Round(time.Millisecond).String()
+	}
+	return d.Round(100 * time.Millisecond).String()
+}

@@ -1,0 +1,178 @@
+package demo
+
+import (
+	"context"
+	"slices"
+	"time"
+)
+
+type deed int
+
+const (
+	kill      deed = iota + 1
+	locked         // nobody can write the CRM
+	lockedOut      // nobody can open the CRM, and the engine is killed as that begins
+)
+
+// step is one thing that the director does.
+type step struct {
+	at   time.Duration // since the clerks began; later if the steps before took longer
+	does deed
+	for_ time.Duration // of an outage
+}
+
+// plan spreads a kill over every two and a half seconds and puts two outages between them.
+func plan(total time.Duration) []step {
+	part := func(share float64) time.Duration { return time.Duration(share * float64(total)) }
+	first := step{at: part(0.26), does: locked, for_: min(part(0.28), 5600*time.Millisecond)}
+	second := step{at: part(0.70), does: lockedOut, for_: min(part(0.10), 2*time.Second)}
+	steps := []step{first, second}
+	kills := min(max(int(total/(2500*time.Millisecond)), 2), maxKills) - 1 // the other one is the second outage's
+	// Quiet is when kills are due: before, between and after the outages, and short of the end.
+	quiet := []struct{ from, to time.Duration }{
+		{part(0.05), first.at}, {first.at + first.for_ + part(0.02), second.at}, {second.at + second.for_ + part(0.03), part(0.95)},
+	}
+	var sum time.Duration
+	for _, q := range quiet {
+		sum += q.to - q.from
+	}
+	for i := range kills {
+		at := sum * time.Duration(2*i+1) / time.Duration(2*kills)
+		for _, q := range quiet {
+			if length := q.to - q.from; at < length {
+				steps = append(steps, step{at: q.from + at, does: kill})
+				break
+			} else {
+				at -= length
+			}
+		}
+	}
+	slices.SortFunc(steps, func(a, b step) int { return int(a.at - b.at) })
+	return steps
+}
+
+const maxKills = 200
+
+func (s *show) play(ctx context.Context, step step) error {
+	switch step.does {
+	case kill:
+		return s.killAndRestart(ctx)
+	case locked:
+		return s.outage(ctx, step.for_)
+	default:
+		return s.outageAtStart(ctx, step.for_)
+	}
+}
+
+// strike kills the engine, in the middle of a transaction where it can.
+func (s *show) strike(ctx context.Context) error {
+	inside, err := s.striker.strike(ctx, s.now)
+	if err != nil {
+		return err
+	}
+	k := &s.report.Kills
+	k.Done++
+	if inside {
+		k.InTransaction++
+	}
+	return nil
+}
+
+func (s *show) killAndRestart(ctx context.Context) error {
+	was, inside := s.now.pid(), s.report.Kills.InTransaction
+	if err := s.strike(ctx); err != nil {
+		return err
+	}
+	begun := time.Now()
+	before, _ := s.engine.told()
+	if err := s.startEngine(ctx); err != nil {
+		return err
+	}
+	back := time.Since(begun)
+	k := &s.report.Kills
+	k.SlowestBackSeconds = max(k.SlowestBackSeconds, back.Seconds())
+	where := "the engine"
+	if k.InTransaction > inside {
+		where = "the engine inside an open transaction at the CRM"
+	}
+	after, _ := s.engine.told()
+	s.event("killed %s (process %d); a new one went on after %s, %d deliveries suppressed", where, was, short(back), after-before)
+	return nil
+}
+
+// outage takes the CRM from an engine that runs.
+func (s *show) outage(ctx context.Context, d time.Duration) error {
+	release, err := lockWrites(ctx, s.observer.path)
+	if err != nil {
+		return err
+	}
+	s.event("took the CRM away: its write lock is held for %s, nobody can write it", short(d))
+	if err := s.wait(ctx, d); err != nil {
+		return joinRelease(err, release)
+	}
+	return s.backAgain(ctx, "write lock held", d, release)
+}
+
+// outageAtStart takes the CRM from an engine that is about to start.
+func (s *show) outageAtStart(ctx context.Context, d time.Duration) (err error) {
+	if err := s.strike(ctx); err != nil {
+		return err
+	}
+	if err := s.observer.pause(); err != nil {
+		s.observer.resume()
+		return err
+	}
+	release, err := lockOut(ctx, s.observer.path)
+	if err != nil {
+		s.observer.resume()
+		return err
+	}
+	s.event("killed the engine and locked the CRM for %s: the next engine cannot even open it", short(d))
+	if s.now, err = s.engine.start("run"); err == nil {
+		err = s.wait(ctx, d)
+	}
+	if err != nil {
+		s.observer.resume()
+		return joinRelease(err, release)
+	}
+	err = s.backAgain(ctx, "locked while the engine starts", d, func() error {
+		defer s.observer.resume()
+		return release()
+	})
+	if err != nil {
+		return err
+	}
+	return s.now.carries(ctx)
+}
+
+func joinRelease(err error, release func() error) error {
+	if e := release(); e != nil && err == nil {
+		return e
+	}
+	return err
+}
+
+// backAgain ends an outage and waits until what was written during it is at the CRM.
+func (s *show) backAgain(ctx context.Context, what string, d time.Duration, release func() error) error {
+	written := s.workload.written.Load()
+	backlog := max(0, written-s.observer.applied.Load())
+	if err := release(); err != nil {
+		return err
+	}
+	begun := time.Now()
+	tick := time.NewTicker(lookEvery)
+	defer tick.Stop()
+	for s.observer.applied.Load() < written && time.Since(begun) < startTimeout {
+		select {
+		case <-tick.C:
+		case <-s.now.exited:
+			return &engineError{s.now.complaint()}
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	drained := time.Since(begun)
+	s.report.Outages = append(s.report.Outages, Outage{What: what, Seconds: d.Seconds(), Backlog: backlog, DrainedSeconds: drained.Seconds()})
+	s.event("the CRM is back: %s waiting actions were there after %s", thousands(backlog), short(drained))
+	return nil
+}
