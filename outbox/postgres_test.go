@@ -1,6 +1,7 @@
 package outbox_test
 
 import (
+	"context"
 	"database/sql"
 	"errors"
 	"strings"
@@ -145,7 +146,7 @@ func TestPostgresErrors(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			db := openSQL(t, tc.url, pgx.QueryExecModeCacheStatement)
 			tx := begin(t, db)
-			defer tx.Rollback() //nolint:errcheck // nothing to keep
+			defer tx.Rollback()
 			conn, err := pgx.Connect(ctx, tc.url)
 			if err != nil {
 				t.Fatal(err)
@@ -196,6 +197,31 @@ func TestPostgresTakesOddValues(t *testing.T) {
 		v, ok := c.Row.Get("ключ \"'\\ $1 ? :x")
 		if c.Entity != "we'ird\"" || !ok || !strings.Contains(v.String(), "😀 '; --") || len(c.Row) != len(odd) {
 			t.Errorf("got %s %s %s", c.Entity, c.Key, c.Row)
+		}
+	}
+}
+
+// The examples do in PostgreSQL what they say.
+func TestPostgresExamples(t *testing.T) {
+	url, reader := openPostgres(t, true)
+	if err := createCustomer(t.Context(), openSQL(t, url, pgx.QueryExecModeCacheStatement), exampleCustomer{ID: 42, Credit: "10.50"}, "1"); err != nil {
+		t.Fatal(err)
+	}
+	conn, err := pgx.Connect(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(context.Background())
+	if err := deleteCustomer(t.Context(), conn, 42); err != nil {
+		t.Fatal(err)
+	}
+	actions := drain(t, reader, 2)
+	if actions[0].Name != "customer.created" || actions[0].Changes.Len() != 2 || actions[1].Name != "customer.deleted" {
+		t.Errorf("got %+v", actions)
+	}
+	for c := range actions[0].Changes.All() {
+		if credit, _ := c.Row.Get("credit"); c.Entity == "customer" && credit.String() != "10.50" {
+			t.Errorf("credit became %s", credit)
 		}
 	}
 }

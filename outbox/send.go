@@ -72,27 +72,32 @@ func pgxQueryRow(tx reflect.Value) (queryRow, bool) {
 	}
 	return func(ctx context.Context, query string, args ...any) scanner {
 		out := method.CallSlice([]reflect.Value{reflect.ValueOf(ctx), reflect.ValueOf(query), reflect.ValueOf(args)})
-		row, _ := out[0].Interface().(scanner) // its type was looked at above
+		row, _ := reflect.TypeAssert[scanner](out[0]) // its type was looked at above
 		return row
 	}, true
 }
 
 // sendSQL speaks PostgreSQL first, because there a statement that fails spoils the whole
 // transaction: it may only be one whose failure is to be reported anyway. SQLite merely
-// refuses to prepare what it does not know.
+// refuses to prepare what it does not know. The other way round PostgreSQL could not read the
+// question marks, so that what succeeds has reached the right one.
 func sendSQL(ctx context.Context, tx sqlTx, m message) (string, error) {
 	id, err := sendPostgres(ctx, func(ctx context.Context, query string, args ...any) scanner {
 		return tx.QueryRowContext(ctx, query, args...)
 	}, m)
-	var state interface{ SQLState() string }
-	if err == nil || errors.As(err, &state) {
+	var state interface{ SQLState() string } // errors of PostgreSQL have it with every driver
+	if err == nil || ctx.Err() != nil || errors.As(err, &state) {
 		return id, err
+	}
+	id, liteErr := sendSQLite(ctx, tx, m)
+	if liteErr == nil {
+		return id, nil
 	}
 	var version string
 	if tx.QueryRowContext(ctx, "select sqlite_version()").Scan(&version) != nil {
 		return "", err
 	}
-	return sendSQLite(ctx, tx, m)
+	return "", liteErr
 }
 
 func sendPostgres(ctx context.Context, query queryRow, m message) (string, error) {

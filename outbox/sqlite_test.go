@@ -148,7 +148,7 @@ func TestSQLite(t *testing.T) {
 func TestSQLiteWithoutOutbox(t *testing.T) {
 	db, _ := openSQLite(t, false)
 	tx := begin(t, db)
-	defer tx.Rollback() //nolint:errcheck // nothing to keep
+	defer tx.Rollback()
 	_, err := outbox.Emit(t.Context(), tx, outbox.Action{Name: "n", Changes: []outbox.Change{customer(1, "Ann")}})
 	if err == nil || !strings.Contains(err.Error(), "no such table: waybill_outbox") || !strings.HasSuffix(err.Error(), "waybill outbox install") {
 		t.Errorf("got %v", err)
@@ -159,7 +159,7 @@ func TestSQLiteWithoutOutbox(t *testing.T) {
 func TestSQLiteRefusesAnOldID(t *testing.T) {
 	db, _ := openSQLite(t, true)
 	tx := begin(t, db)
-	defer tx.Rollback() //nolint:errcheck // nothing to keep
+	defer tx.Rollback()
 	change := []outbox.Change{customer(1, "Ann")}
 	first, err := outbox.Emit(t.Context(), tx, outbox.Action{Changes: change})
 	if err != nil {

@@ -133,8 +133,9 @@ func appendValue(dst []byte, v reflect.Value, depth int) ([]byte, error) {
 			return dst, errDepth
 		}
 		return appendObject(dst, v, depth-1)
+	default:
+		return dst, fmt.Errorf("a %s cannot be written as JSON", v.Type())
 	}
-	return dst, fmt.Errorf("a %s cannot be written as JSON", v.Type())
 }
 
 func appendList(dst []byte, v reflect.Value, depth int) ([]byte, error) {
@@ -144,7 +145,7 @@ func appendList(dst []byte, v reflect.Value, depth int) ([]byte, error) {
 	if v.Type().Elem().Kind() == reflect.Uint8 {
 		b := make([]byte, v.Len())
 		for i := range b {
-			b[i] = byte(v.Index(i).Uint())
+			b[i] = byte(v.Index(i).Uint()) //nolint:gosec // its kind is uint8
 		}
 		return append(base64.StdEncoding.AppendEncode(append(dst, '"'), b), '"'), nil
 	}
