@@ -126,7 +126,7 @@ func scriptJSON(ts *testscript.TestScript, _ bool, args []string) {
 	if len(args) == 0 {
 		return
 	}
-	for _, step := range strings.SplitSeq(args[0], ".") {
+	for step := range strings.SplitSeq(args[0], ".") {
 		switch at := v.(type) {
 		case map[string]any:
 			v = at[step]
