@@ -66,6 +66,8 @@ func readYAML(data []byte, out *collector) *node {
 		out.add(position{}, "", "is not UTF-8 text")
 		return nil
 	}
+	// The library miscounts the lines of comments that end in \r\n.
+	data = bytes.ReplaceAll(bytes.ReplaceAll(data, []byte("\r\n"), []byte("\n")), []byte("\r"), []byte("\n"))
 	root, err := parseYAML(data, out)
 	if err != nil {
 		out.add(position{1, 1}, "", "cannot be read as YAML")
@@ -172,7 +174,7 @@ var plainer = map[string]string{
 	"could not find end character of single-quoted text":                 `a ' without its closing '`,
 	"',' or '}' must be specified":                                       "a , or } is missing",
 	"',' or ']' must be specified":                                       "a , or ] is missing",
-	"invalid header option":                                              `text in the line of a | or >; put a value that begins with it in quotes`,
+	"invalid header option":                                              `text in the same line as a | or >; put a value that begins with it in quotes`,
 	"":                                                                   "it cannot be read from here on",
 	"could not find flow mapping end token '}'":                          "a { without its closing }",
 	"sequence end token ']' not found":                                   "a [ without its closing ]",
