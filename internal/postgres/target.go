@@ -46,19 +46,19 @@ type TargetOptions struct {
 //
 // A stream passes through these states:
 //
-//	idle ──Resume──► held ──Write──► held
-//	                  │  ▲
-//	    answer to the │  │ read back: the batch is there, or it is not
-//	    commit is lost▼  │
-//	                unknown ──another worker took the stream──► fenced ──Resume──► held
+//		idle ──Resume──► held ──Write──► held
+//		                  │  ▲
+//		    answer to the │  │ read back: the batch is there, or it is not
+//		    commit is lost▼  │
+//		                unknown ──another worker took the stream──► fenced ──Resume──► held
 //
-//   - Held: a row of waybill.lease names this worker and is renewed on a connection of its
-//     own. Losing that connection, or the lease, changes nothing by itself: the
-//     compare-and-swap on (position, epoch) in each transaction is what decides.
-//   - Unknown: the connection broke while a transaction was under way. The next step is to
-//     raise the epoch under the row's lock, so that a commit which is still on its way can
-//     not succeed any more, and to read the position.
-//   - Fenced: the position or the epoch is another one. Nothing of the batch is there.
+//	  - Held: a row of waybill.lease names this worker and is renewed on a connection of its
+//	    own. Losing that connection, or the lease, changes nothing by itself: the
+//	    compare-and-swap on (position, epoch) in each transaction is what decides.
+//	  - Unknown: the connection broke while a transaction was under way. The next step is to
+//	    raise the epoch under the row's lock, so that a commit which is still on its way can
+//	    not succeed any more, and to read the position.
+//	  - Fenced: the position or the epoch is another one. Nothing of the batch is there.
 type Writer struct {
 	opts  TargetOptions
 	log   *slog.Logger

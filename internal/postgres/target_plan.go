@@ -74,8 +74,8 @@ type applyPlan struct {
 
 // tablePlan is what a plan holds about one table.
 type tablePlan struct {
-	last map[string]place      // where the latest change of each key is
-	open map[*groupKind]int    // the latest group of each kind
+	last map[string]place   // where the latest change of each key is
+	open map[*groupKind]int // the latest group of each kind
 	// doubtful: some key was written in a way that its bytes do not identify it.
 	doubtful bool
 }

@@ -131,35 +131,21 @@ func (w *Writer) attempt(ctx context.Context, b waybill.Batch, single bool) (err
 // addAction plans the action's changes and sends what the plan cannot hold.
 func (t *applyTx) addAction(a *waybill.Action, index int) error {
 	plan := t.w.plan
-	if a.Changes == nil {
-		return nil
-	}
 	from := len(plan.groups)
-	for c, err := range a.Changes.All() {
-		if err != nil {
-			return fmt.Errorf("read the changes of action %s again: %w", a.ID, err)
-		}
-		table := plan.schema.tables[c.Entity]
-		if table == nil {
-			if table, err = t.load(c.Entity); err != nil {
+	if list, ok := a.Changes.(waybill.ChangeList); ok { // the usual case, without an iterator's allocations
+		for i := range list {
+			if err := t.addChange(&list[i], index, &from); err != nil {
 				return err
 			}
 		}
-		refused := unknownTable(plan.schema, c.Entity)
-		if table != nil {
-			refused = plan.add(c, table, index)
-		}
-		if refused != nil {
-			return &refusedError{refusedChange: refused, action: index, in: c}
-		}
-		if plan.full() {
-			if err := t.flush(); err != nil {
+	} else if a.Changes != nil {
+		for c, err := range a.Changes.All() {
+			if err != nil {
+				return fmt.Errorf("read the changes of action %s again: %w", a.ID, err)
+			}
+			if err := t.addChange(c, index, &from); err != nil {
 				return err
 			}
-			if err := t.drain(); err != nil {
-				return err
-			}
-			from = 0
 		}
 	}
 	if plan.single {
@@ -169,6 +155,34 @@ func (t *applyTx) addAction(a *waybill.Action, index int) error {
 		}
 	}
 	return nil
+}
+
+// addChange plans one change; from is the first group of its action in the plan.
+func (t *applyTx) addChange(c *waybill.Change, action int, from *int) (err error) {
+	plan := t.w.plan
+	table := plan.schema.tables[c.Entity]
+	if table == nil {
+		if table, err = t.load(c.Entity); err != nil {
+			return err
+		}
+	}
+	var refused *refusedChange
+	if table == nil {
+		refused = unknownTable(plan.schema, c.Entity)
+	} else {
+		refused = plan.add(c, table, action)
+	}
+	if refused != nil {
+		return &refusedError{refusedChange: refused, action: action, in: c}
+	}
+	if !plan.full() {
+		return nil
+	}
+	*from = 0
+	if err := t.flush(); err != nil {
+		return err
+	}
+	return t.drain()
 }
 
 // load reads a table's definition; before that, answers are waited for.
