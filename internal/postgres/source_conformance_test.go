@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"testing"
 	"time"
 
@@ -22,6 +23,9 @@ type source struct {
 	url        string
 	maxActions int
 	maxBytes   int64
+
+	mu   sync.Mutex
+	conn *pgx.Conn // of query
 }
 
 // newSource makes a database with an outbox and one consumer.
@@ -58,15 +62,15 @@ func (s *source) connect(t testing.TB) *pgx.Conn {
 	return conn
 }
 
-// query runs SQL that returns one value.
+// query runs SQL that returns one value, on a connection that is kept.
 func query[T any](t testing.TB, s *source, sql string, args ...any) (v T) {
 	t.Helper()
-	conn, err := pgx.Connect(t.Context(), s.url)
-	if err != nil {
-		t.Fatal(err)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.conn == nil || s.conn.IsClosed() {
+		s.conn = s.connect(t)
 	}
-	defer conn.Close(context.Background())
-	if err := conn.QueryRow(t.Context(), sql, args...).Scan(&v); err != nil {
+	if err := s.conn.QueryRow(t.Context(), sql, args...).Scan(&v); err != nil {
 		t.Fatalf("%s: %v", sql, err)
 	}
 	return v
@@ -140,6 +144,9 @@ func (s *source) suite() conformance.Source {
 		Purge:    s.purge,
 		Retained: func(t testing.TB) int { return query[int](t, s, `select count(*) from waybill.outbox_order`) },
 		Swap: func(t testing.TB) {
+			if s.conn != nil {
+				_ = s.conn.Close(t.Context())
+			}
 			swap(t, s.url)
 			s.install(t, testStream)
 		},

@@ -233,7 +233,7 @@ func (o *Outbox) known(ctx context.Context, conn *pgx.Conn, c consumer, p positi
 	}
 	seen := fmt.Sprintf("(pg_visible_in_snapshot(xid, '%s') or ord <= %d and pg_visible_in_snapshot(xid, '%s'))", p.from, p.ord, p.to)
 	var n uint64
-	err = conn.QueryRow(ctx, "select count(*) from ("+acked.followingSQL()+") f where "+seen).Scan(&n)
+	err = conn.QueryRow(ctx, "select count(distinct xid) from ("+acked.followingSQL()+") f where "+seen).Scan(&n)
 	if err != nil {
 		return false, classify(err, "count the applied actions")
 	}
@@ -243,13 +243,13 @@ func (o *Outbox) known(ctx context.Context, conn *pgx.Conn, c consumer, p positi
 // followingSQL selects (xid, ord) of the transactions after p, by index: those above the
 // snapshot's end and those that were running in it.
 func (p position) followingSQL() string {
-	sql := fmt.Sprintf(`select xid, max(ord) as ord from (
+	sql := fmt.Sprintf(`select xid, ord from (
   select xid, ord from waybill.outbox_order where xid >= '%d'::xid8
   union all select xid, ord from waybill.outbox_order where xid = any ('%s'::xid8[])) o`, p.from.xmax, p.from.array())
 	if !p.atEnd() {
 		sql += fmt.Sprintf(" where not (ord <= %d and pg_visible_in_snapshot(xid, '%s'))", p.ord, p.to)
 	}
-	return sql + " group by xid"
+	return sql
 }
 
 func (o *Outbox) gap(reason, remedy string) error {

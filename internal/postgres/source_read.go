@@ -28,9 +28,9 @@ const (
 // boundedRows selects the outbox rows of the transactions in w(xid, ord), in order. Past the
 // size given by parameter %[1]s it names transactions only (changes is null): whole ones, and
 // never the first.
-const boundedRows = `select xid, ord, n, id, at, name, trace, case when upto <= %[1]s or ord = first then changes end
+const boundedRows = `select xid, ord, part, n, id, at, name, trace, case when upto <= %[1]s or ord = first then changes end
 from (
-  select w.xid, w.ord, b.n, b.id, b.at, b.name, b.trace, b.changes,
+  select w.xid, w.ord, b.part, b.n, b.id, b.at, b.name, b.trace, b.changes,
     sum(pg_column_size(b.changes)) over sizes as upto, first_value(w.ord) over sizes as first
   from %[2]s left join waybill.outbox b on b.xid = w.xid
   window sizes as (order by w.ord)
@@ -38,18 +38,19 @@ from (
 
 // pollSQL takes, in one statement and thus one snapshot, that snapshot and the transactions
 // that it sees and the last one ($1 its end, $2 those that were running in it) did not. The
-// first row is the head: the snapshot, and whether everything up to it is on disk, the highest
-// transaction in the outbox and the consumer's registration.
-var pollSQL = `with w as materialized (
-  select xid, max(ord) as ord from (
-    select xid, ord from waybill.outbox_order where xid >= $1::text::xid8
-    union all select xid, ord from waybill.outbox_order where xid = any ($2::text::xid8[])) o
-  group by xid order by 2 limit $3::int)
-select null::xid8, null::int8, null::int8, null::uuid, null::timestamptz, pg_current_snapshot()::text,
-  concat_ws(' ', pg_current_wal_flush_lsn() >= pg_current_wal_insert_lsn(),
+// first row is the head: the snapshot, and how many transactions there are, at most $3,
+// whether everything up to it is on disk, the highest transaction in the outbox, and the
+// consumer's registration. The rows themselves come only if there are fewer than $3.
+var pollSQL = `with recent as materialized (select count(*) as n from (` + windowSQL + ` limit $3::int) l),
+w as materialized (select xid, ord from (` + windowSQL + `) o where (select n from recent) < $3::int)
+select null::xid8, null::int8, null::int2, null::int8, null::uuid, null::timestamptz, pg_current_snapshot()::text,
+  concat_ws(' ', (select n from recent), pg_current_wal_flush_lsn() >= pg_current_wal_insert_lsn(),
     coalesce((select xid from waybill.outbox_order order by xid desc limit 1), '0'),
     coalesce((select registered::text from waybill.consumer where name = $5::text), '-')), null::jsonb
 union all (` + fmt.Sprintf(boundedRows, "$4::int8", "w") + `)`
+
+const windowSQL = `select xid, ord from waybill.outbox_order where xid >= $1::text::xid8
+  union all select xid, ord from waybill.outbox_order where xid = any ($2::text::xid8[])`
 
 // rowsSQL takes the rows of the transactions $1, whose order is $2.
 var rowsSQL = fmt.Sprintf(boundedRows, "$3::int8", "unnest($1::text::xid8[], $2::text::int8[]) w (xid, ord)")
@@ -170,22 +171,16 @@ func (o *Outbox) poll(ctx context.Context) error {
 		head, err = parsePollHead(string(v[colName]), string(v[colTrace]))
 	}
 	a := assembly{o: o, visible: head.now}
-	for rows.NextRow() {
-		if err == nil {
-			err = a.row(rows.Values())
-		}
-	}
-	if _, cerr := rows.Close(); cerr != nil {
-		return cerr
-	}
-	if err != nil {
+	if err = a.take(rows, err); err != nil {
 		return err
 	}
 	if head.registered != o.registered {
 		return o.gap("the consumer was dropped while it was read", o.startOver())
 	}
-	a.finish()
-	if a.seen == 0 {
+	if err := a.finish(ctx); err != nil {
+		return err
+	}
+	if head.count == 0 {
 		o.idle++
 	} else {
 		o.idle = 0
@@ -197,7 +192,7 @@ func (o *Outbox) poll(ctx context.Context) error {
 	if fault.Broken(fault.CursorByID) {
 		to.xip = nil
 	}
-	o.window = window{from: from, to: to, pairs: a.pairs, ord: a.lastOrd, more: a.seen >= limit, last: len(o.ready)}
+	o.window = window{from: from, to: to, pairs: a.pairs, more: head.count >= limit, last: len(o.ready)}
 	return nil
 }
 
@@ -213,6 +208,7 @@ func (o *Outbox) flush(ctx context.Context, flushed bool) error {
 
 // pollHead is the first row of a poll.
 type pollHead struct {
+	count      int // of transactions, up to the limit
 	now        snapshot
 	flushed    bool
 	last       uint64 // the highest transaction in the outbox, all of it considered
@@ -225,11 +221,14 @@ func parsePollHead(snap, rest string) (pollHead, error) {
 		return pollHead{}, err
 	}
 	f := strings.Fields(rest)
-	if len(f) != 3 {
+	if len(f) != 4 {
 		return pollHead{}, fmt.Errorf("the poll's head is %q", rest)
 	}
-	h := pollHead{now: now, flushed: f[0] == "t", registered: f[2]}
-	h.last, err = strconv.ParseUint(f[1], 10, 64)
+	h := pollHead{now: now, flushed: f[1] == "t", registered: f[3]}
+	if h.count, err = strconv.Atoi(f[0]); err != nil {
+		return pollHead{}, err
+	}
+	h.last, err = strconv.ParseUint(f[2], 10, 64)
 	return h, err
 }
 
@@ -260,19 +259,12 @@ func (o *Outbox) page(ctx context.Context) error {
 		append(xids, '}'), append(ords, '}'), strconv.AppendInt(nil, o.opts.MaxBytes, 10),
 	}, nil, []int16{1})
 	a := assembly{o: o, visible: w.to}
-	var err error
-	for rows.NextRow() {
-		if err == nil {
-			err = a.row(rows.Values())
-		}
-	}
-	if _, cerr := rows.Close(); cerr != nil {
-		return cerr
-	}
-	if err != nil {
+	if err := a.take(rows, nil); err != nil {
 		return err
 	}
-	a.finish()
+	if err := a.finish(ctx); err != nil {
+		return err
+	}
 	w.last = len(o.ready)
 	if o.refusal != nil {
 		return nil
@@ -289,7 +281,7 @@ func (o *Outbox) page(ctx context.Context) error {
 func (o *Outbox) fetch(ctx context.Context) error {
 	w := &o.window
 	if !w.cursor {
-		rest := position{from: w.from, to: w.to, ord: max(w.ord, 1)}
+		rest := position{from: w.from, to: w.to, ord: w.ord}
 		sql := fmt.Sprintf(`begin; declare waybill_window no scroll cursor with hold for
 select xid, ord from (%s) f where pg_visible_in_snapshot(xid, '%s') order by ord; commit`, rest.followingSQL(), w.to)
 		if _, err := o.conn.PgConn().Exec(ctx, sql).ReadAll(); err != nil {

@@ -1,12 +1,16 @@
 package postgres
 
 import (
+	"context"
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/waybill-data/waybill"
 	"github.com/waybill-data/waybill/internal/fault"
@@ -16,6 +20,7 @@ import (
 const (
 	colXID = iota
 	colOrd
+	colPart
 	colN
 	colID
 	colAt
@@ -33,7 +38,10 @@ const chunkSize = 256 << 10
 type readyAction struct {
 	action waybill.Action
 	pair
-	n int64 // of its first row
+	n    int64 // of its first row
+	half byte  // of its first row
+	// mixed: it has rows in both halves, and may stand in the order twice.
+	mixed bool
 }
 
 // assembly makes actions of rows, which come by transaction in order.
@@ -45,10 +53,22 @@ type assembly struct {
 	begun   bool
 	fresh   []readyAction
 	// pairs are the transactions of which only the name came.
-	pairs   []pair
-	seen    int // transactions
-	lastOrd int64
-	lastXID uint64
+	pairs []pair
+	seen  int // transactions
+	last  pair
+}
+
+// take takes all rows and closes them; err is what went wrong before.
+func (a *assembly) take(rows *pgconn.ResultReader, err error) error {
+	for rows.NextRow() {
+		if err == nil {
+			err = a.row(rows.Values())
+		}
+	}
+	if _, cerr := rows.Close(); cerr != nil {
+		return cerr
+	}
+	return err
 }
 
 // row takes one row; v is valid only during the call.
@@ -57,17 +77,17 @@ func (a *assembly) row(v [][]byte) error {
 		return errors.New("the outbox gave a row of another form")
 	}
 	p := pair{xid: uint64(bigEndian(v[colXID])), ord: bigEndian(v[colOrd])}
-	next := p.xid != a.lastXID
+	next := p != a.last
 	if next {
 		a.end()
 		a.seen++
-		a.lastXID, a.lastOrd = p.xid, p.ord
+		a.last = p
 	}
 	switch {
 	case !a.visible.sees(p.xid):
 		return fmt.Errorf("the outbox holds transaction %d, which this server has not seen: its rows were copied from another server; "+
 			"empty waybill.outbox and waybill.outbox_order", p.xid)
-	case len(v[colN]) != 8 || len(v[colID]) != 16 || len(v[colAt]) != 8:
+	case len(v[colPart]) != 2 || len(v[colN]) != 8 || len(v[colID]) != 16 || len(v[colAt]) != 8:
 		return a.o.gap(fmt.Sprintf("the rows of transaction %d are gone from the outbox", p.xid), a.o.startOver())
 	case v[colChanges] == nil:
 		if next {
@@ -85,7 +105,7 @@ func (a *assembly) row(v [][]byte) error {
 }
 
 func (a *assembly) begin(p pair, v [][]byte) {
-	a.cur = readyAction{pair: p, n: bigEndian(v[colN]), action: waybill.Action{
+	a.cur = readyAction{pair: p, n: bigEndian(v[colN]), half: v[colPart][1], action: waybill.Action{
 		ID:   uuidText(v[colID]),
 		Time: time.UnixMicro(bigEndian(v[colAt]) + microsTo2000).UTC(),
 	}}
@@ -94,6 +114,7 @@ func (a *assembly) begin(p pair, v [][]byte) {
 
 func (a *assembly) add(v [][]byte) {
 	c := &a.cur.action
+	a.cur.mixed = a.cur.mixed || v[colPart][1] != a.cur.half
 	if v[colName] != nil {
 		c.Name = string(v[colName])
 	}
@@ -143,12 +164,35 @@ func (a *assembly) end() {
 	}
 }
 
-func (a *assembly) finish() {
+// finish makes what was read ready to be handed on.
+func (a *assembly) finish(ctx context.Context) error {
 	a.end()
+	for i := 0; i < len(a.fresh); i++ {
+		if !a.fresh[i].mixed {
+			continue
+		}
+		last, err := a.o.lastDraw(ctx, a.fresh[i].xid)
+		if err != nil {
+			return err
+		}
+		if a.fresh[i].ord < last {
+			a.fresh = slices.Delete(a.fresh, i, i+1)
+			i--
+		}
+	}
 	if fault.Broken(fault.OrderByID) {
 		slices.SortFunc(a.fresh, func(x, y readyAction) int { return int(x.n - y.n) })
 	}
 	a.o.ready = a.fresh
+	return nil
+}
+
+// lastDraw is where a transaction stands that has rows in both halves. That takes a switch of
+// halves between two calls of emit and a RESET ALL, which made the second forget the first; it
+// may then have drawn in either half, and the last draw counts.
+func (o *Outbox) lastDraw(ctx context.Context, xid uint64) (ord int64, err error) {
+	err = o.conn.QueryRow(ctx, `select max(ord) from waybill.outbox_order where xid = $1::text::xid8`, strconv.FormatUint(xid, 10)).Scan(&ord)
+	return ord, err
 }
 
 // keep copies b into memory that is never written again.

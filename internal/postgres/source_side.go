@@ -294,7 +294,7 @@ func (o *Outbox) Head(ctx context.Context) (waybill.Position, error) {
 	if err != nil {
 		return "", classify(err, "look at the head of the outbox")
 	}
-	h, err := parsePollHead(snap, "t "+last+" -")
+	h, err := parsePollHead(snap, "0 t "+last+" -")
 	if err != nil {
 		return "", err
 	}
