@@ -150,14 +150,15 @@ const (
 // look asks one end for its findings; not getting an answer is a finding too.
 func (c *pipelineCheck) look(ctx context.Context, at string, part io.Closer) {
 	checker, ok := part.(waybill.Checker)
-	if !ok {
+	if !ok { // saying nothing could pass for good news
+		c.Findings = append(c.Findings, finding{At: at, State: stateWarning, What: "this connector cannot check its prerequisites"})
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
 	found, err := checker.Check(ctx, c.Stream)
 	if err = errors.Join(err, part.Close()); err != nil {
-		what := err.Error()
+		what := strings.TrimPrefix(err.Error(), at+": ")
 		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
 			what = fmt.Sprintf("no answer within %s: %s", checkTimeout, what)
 		}

@@ -4,8 +4,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
-
-	"github.com/jedib0t/go-pretty/v6/text"
+	"unicode/utf8"
 )
 
 // printer writes findings and promises for people; colours only on a terminal.
@@ -25,6 +24,28 @@ const (
 	lineWidth    = 110
 	reasonIndent = 15
 )
+
+// wrap breaks s at spaces, given the width of what stands before it, and indents all lines but
+// the first. Words that are too long stay whole: they are what people copy.
+func wrap(s string, before, indent int) string {
+	var b strings.Builder
+	width := before
+	for i, word := range strings.Fields(s) {
+		n := utf8.RuneCountInString(word)
+		switch {
+		case i == 0:
+		case width+1+n > lineWidth:
+			b.WriteString("\n" + strings.Repeat(" ", indent))
+			width = indent
+		default:
+			b.WriteByte(' ')
+			width++
+		}
+		b.WriteString(word)
+		width += n
+	}
+	return b.String()
+}
 
 // indentBelow indents all lines but the first.
 func indentBelow(s string, by int) string {
@@ -52,7 +73,7 @@ func (p *printer) mark(state string) string {
 func (p *printer) check(c *pipelineCheck) {
 	fmt.Fprintf(p.w, "%s  %s: %s → %s\n", p.paint(bold, c.Pipeline), c.Pattern, c.Source, c.Target)
 	for _, f := range c.Findings {
-		fmt.Fprintf(p.w, "  %s %s: %s\n", p.mark(f.State), f.At, indentBelow(text.WrapSoft(f.What, lineWidth-12), 12))
+		fmt.Fprintf(p.w, "  %s %s: %s\n", p.mark(f.State), f.At, wrap(f.What, 12, 12))
 		if f.Fix != "" {
 			fmt.Fprintf(p.w, "      fix: %s\n", indentBelow(strings.TrimSpace(f.Fix), 11))
 		}
@@ -83,7 +104,7 @@ func (p *printer) promise(c *pipelineCheck) {
 			if i > 0 {
 				fmt.Fprint(p.w, strings.Repeat(" ", reasonIndent))
 			}
-			fmt.Fprintln(p.w, indentBelow(text.WrapSoft(reason, lineWidth-reasonIndent), reasonIndent+2))
+			fmt.Fprintln(p.w, wrap(reason, reasonIndent, reasonIndent+2))
 		}
 	}
 }

@@ -55,7 +55,7 @@ func knownCommand(root *cobra.Command, args []string) error {
 	}
 	root.SuggestionsMinimumDistance = 2
 	err := fmt.Errorf("unknown command %q", args[0])
-	if meant := root.SuggestionsFor(args[0]); len(meant) > 0 {
+	if meant := root.SuggestionsFor(args[0]); len(meant) > 0 && args[0] != "" {
 		err = fmt.Errorf("%w; did you mean %q?", err, meant[0])
 	}
 	return err
