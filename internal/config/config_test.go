@@ -161,9 +161,18 @@ func TestLineEnds(t *testing.T) {
 
 func TestLoadUnreadable(t *testing.T) {
 	dir := t.TempDir()
+	good, err := os.ReadFile("testdata/minimal.good.yml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	large := filepath.Join(dir, "large.yaml") // good up to the bound, so that reading no further would do
+	if err := os.WriteFile(large, append(good, bytes.Repeat([]byte("\n"), maxFileBytes-len(good)+1)...), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	for path, want := range map[string]string{
 		filepath.Join(dir, "none.yaml"): `there is no such file; "waybill init" writes one`,
 		dir:                             "cannot be read: is a directory",
+		large:                           "is larger than 1024 KiB",
 	} {
 		_, err := Load(path, testEnv)
 		var faults Faults

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -108,7 +109,11 @@ func TestSchemaIsOfThisVersion(t *testing.T) {
 		if len(properties) != len(f.present()) {
 			t.Errorf("%s has %d properties, want %v", path, len(properties), f.keys())
 		}
+		required, _ := s["required"].([]any)
 		for _, c := range f.present() {
+			if slices.Contains(required, any(c.name)) != c.required {
+				t.Errorf("%s.%s: required is %v, want %v", path, c.name, !c.required, c.required)
+			}
 			walk(path+"."+c.name, c, properties[c.name].(map[string]any))
 		}
 	}
