@@ -25,7 +25,7 @@ func (w *Writer) transact(ctx context.Context, b *waybill.Batch) error {
 		return err
 	}
 	fault.Hit(fault.WritePosition)
-	if err := w.commit(ctx, b); err != nil {
+	if err := w.finish(ctx, b); err != nil {
 		return err
 	}
 	if renewed > 0 {
@@ -85,13 +85,10 @@ func (w *Writer) move(ctx context.Context, b *waybill.Batch) error {
 	return err
 }
 
-// commit ends the transaction. Where SQLite gives no clear answer it reads back what
+// finish commits the transaction. Where SQLite gives no clear answer it reads back what
 // happened.
-func (w *Writer) commit(ctx context.Context, b *waybill.Batch) error {
-	err := w.c.commit()
-	if err == nil && w.afterCommit != nil {
-		err = w.afterCommit()
-	}
+func (w *Writer) finish(ctx context.Context, b *waybill.Batch) error {
+	err := w.commit(w.c)
 	if err == nil {
 		return nil
 	}

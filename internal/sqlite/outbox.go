@@ -107,6 +107,10 @@ func (o *Outbox) Open(ctx context.Context, after waybill.Position) (err error) {
 	if err := read.syncDir(); err != nil {
 		return err
 	}
+	// Opened now, so that both connections have the same file even if it is replaced.
+	if err := o.withAux(ctx, func(*conn) error { return nil }); err != nil {
+		return err
+	}
 	o.source = sourcePrefix + id
 	if err := o.start(ctx, read, after); err != nil {
 		return err

@@ -76,7 +76,8 @@ func (o *Outbox) look(ctx context.Context) (waybill.Batch, error) {
 		if err := o.readPortion(quiet, p); err != nil {
 			return waybill.Batch{}, err
 		}
-		o.version, o.more = version, p.more
+		// After rows comes one more look: it proves that none are missing behind them.
+		o.version, o.more = version, p.more || len(p.actions) > 0
 	}
 	b := waybill.Batch{After: o.handed, Upto: p.end().position(), Actions: p.actions, At: p.at}
 	if len(p.actions) > 0 {

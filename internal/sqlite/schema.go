@@ -71,9 +71,9 @@ const checkChanges = `  SELECT CASE
       THEN RAISE(ABORT, 'waybill_outbox: a delete has no row (what was deleted goes into before)')
     WHEN coalesce(json_type(c.value, '$.before'), 'null') NOT IN ('object', 'null')
       THEN RAISE(ABORT, 'waybill_outbox: before is not an object')
-    WHEN (SELECT count(*) <> count(DISTINCT key) FROM json_each(c.value, '$.key'))
-      OR (SELECT count(*) <> count(DISTINCT key) FROM json_each(c.value, '$.row'))
-      OR (SELECT count(*) <> count(DISTINCT key) FROM json_each(c.value, '$.before'))
+    WHEN (SELECT count(key) <> count(DISTINCT key) FROM json_each(c.value, '$.key'))
+      OR (SELECT count(key) <> count(DISTINCT key) FROM json_each(c.value, '$.row'))
+      OR (SELECT count(key) <> count(DISTINCT key) FROM json_each(c.value, '$.before'))
       THEN RAISE(ABORT, 'waybill_outbox: a column stands in key, row or before twice')
     WHEN json_extract(c.value, '$.op') IN ('insert', 'upsert') AND EXISTS (
         SELECT 1 FROM json_each(c.value, '$.key') AS k JOIN json_each(c.value, '$.row') AS r ON r.key = k.key

@@ -51,8 +51,7 @@ type Writer struct {
 	renewed atomic.Int64   // when the lease was renewed last, Unix milliseconds
 	renewer *renewer
 
-	// afterCommit is for tests: it stands for an answer that was lost.
-	afterCommit func() error
+	commit func(*conn) error // (*conn).commit; tests put a lost answer in its place
 }
 
 // NewWriter prepares a writer; it opens nothing.
@@ -63,7 +62,7 @@ func NewWriter(o TargetOptions) *Writer {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Writer{opt: o, log: o.Log, instance: uuid.NewString()}
+	return &Writer{opt: o, log: o.Log, instance: uuid.NewString(), commit: (*conn).commit}
 }
 
 // Resume takes the stream; see waybill.Writer.
