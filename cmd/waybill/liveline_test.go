@@ -1,0 +1,46 @@
+package main
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/waybill-data/waybill/internal/config"
+	"github.com/waybill-data/waybill/internal/pump"
+)
+
+// TestLiveLine: whatever else is written wipes the line first.
+func TestLiveLine(t *testing.T) {
+	var b strings.Builder
+	l := &liveLine{w: &b}
+	l.show("one")
+	l.show("two")
+	if _, err := l.Write([]byte("log\n")); err != nil {
+		t.Fatal(err)
+	}
+	l.show("three")
+	l.show("")
+	const wipe = "\r\x1b[K"
+	if want := "one" + wipe + "two" + wipe + "log\nthree" + wipe; b.String() != want {
+		t.Errorf("%q, want %q", b.String(), want)
+	}
+	if l.watched() {
+		t.Error("a buffer passes for a terminal")
+	}
+}
+
+func TestProgressLine(t *testing.T) {
+	e := &engine{}
+	for _, name := range []string{"crm", "erp"} {
+		e.workers = append(e.workers, &worker{pipeline: &config.Pipeline{Name: name}, meter: pump.NewMeter(name, "sqlite")})
+	}
+	e.workers[1].meter.SetState(pump.Running, nil)
+	if got, want := e.progressLine(), "crm starting, 0 written · erp running, 0 written at 0/s"; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+	for range 20 {
+		e.workers = append(e.workers, e.workers[0])
+	}
+	if n := len([]rune(e.progressLine())); n > 110 {
+		t.Errorf("%d characters", n)
+	}
+}
