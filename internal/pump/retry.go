@@ -49,13 +49,23 @@ type retrier struct {
 	meter *Meter
 	log   *slog.Logger
 	again func(error) bool
+	// soon says which errors are worth another look within a second.
+	soon func(error) bool
+}
+
+func (t *retrier) delay(e failsafe.ExecutionAttempt[any]) time.Duration {
+	pace := t.pace
+	if t.soon != nil && t.soon(e.LastError()) {
+		pace.Max = min(pace.Max, time.Second)
+	}
+	return pace.delay(e.Attempts() - 1)
 }
 
 func (t *retrier) do(ctx context.Context, doing string, op func(context.Context) error) error {
 	policy := retrypolicy.NewBuilder[any]().
 		HandleIf(func(_ any, err error) bool { return t.again(err) }).
 		WithMaxRetries(-1).
-		WithDelayFunc(func(e failsafe.ExecutionAttempt[any]) time.Duration { return t.pace.delay(e.Attempts() - 1) }).
+		WithDelayFunc(t.delay).
 		OnRetryScheduled(func(e failsafe.ExecutionScheduledEvent[any]) {
 			t.meter.retrying(doing, e.LastError())
 			t.log.Warn("trying again", "doing", doing, "attempt", e.Attempts(), "in", e.Delay.Round(time.Millisecond), "error", e.LastError())
@@ -138,7 +148,7 @@ func newRetryWriter(w waybill.Writer, c Config) *retryWriter {
 func (w *retryWriter) Resume(ctx context.Context, stream string) (p waybill.Position, err error) {
 	started := time.Now()
 	t := w.retrier
-	t.pace.Max = min(t.pace.Max, time.Second) // a stream that is given up is taken soon
+	t.soon = func(err error) bool { return errors.Is(err, waybill.ErrHeld) } // what is given up is taken soon
 	t.again = func(err error) bool {
 		if errors.Is(err, waybill.ErrHeld) {
 			w.meter.SetState(Standby, err)
