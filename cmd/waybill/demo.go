@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
 
 	"github.com/waybill-data/waybill/internal/demo"
 )
@@ -62,7 +63,7 @@ func (a *app) demo(ctx context.Context, length time.Duration, dir string, keep b
 	}
 	screen := demo.Screen{W: a.stderr, Colour: coloured(a.stderr.w)}
 	if a.stderr.watched() {
-		screen.Live = a.stderr.show
+		screen.Live, screen.Width = a.stderr.show, a.stderr.width
 	}
 	report, err := demo.Run(ctx, demo.Options{Exe: exe, Dir: dir, For: length, Screen: screen})
 	if err != nil {
@@ -79,7 +80,7 @@ func (a *app) demo(ctx context.Context, length time.Duration, dir string, keep b
 	}
 	switch {
 	case report.Differences() > 0:
-		return &differenceError{fmt.Errorf("the demo found %d differences", report.Differences())}
+		return &differenceError{fmt.Errorf("the demo %s", report.Fault)}
 	case !report.Passed:
 		return fmt.Errorf("the demo did not run as it should: %s", report.Fault)
 	}
@@ -103,6 +104,19 @@ func demoDir(dir string) (string, error) {
 		return "", &usageError{fmt.Errorf("--dir: %w", err)}
 	}
 	return dir, nil
+}
+
+// width is the number of columns of the terminal; 80 where that cannot be known.
+func (l *liveLine) width() int {
+	f, ok := l.w.(*os.File)
+	if !ok {
+		return 80
+	}
+	size, err := unix.IoctlGetWinsize(int(f.Fd()), unix.TIOCGWINSZ)
+	if err != nil || size.Col == 0 {
+		return 80
+	}
+	return int(size.Col)
 }
 
 // coloured reports whether people watch who want colours (https://no-color.org).

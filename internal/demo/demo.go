@@ -37,7 +37,9 @@ type Screen struct {
 	// W takes lines of what happened, for good.
 	W io.Writer
 	// Live shows one line at the end that is drawn over and over; nil where nobody watches.
-	Live   func(line string)
+	Live func(line string)
+	// Width is the number of columns; it is asked for with Live only.
+	Width  func() int
 	Colour bool
 }
 
@@ -87,7 +89,7 @@ func run(ctx context.Context, o Options) (_ *Report, err error) {
 	if err := s.engine.runToEnd(ctx, "outbox", "install", pipeline); err != nil {
 		return nil, err
 	}
-	s.event("the outbox is installed at the customer master")
+	s.event("customer master and CRM ready, outbox installed; %d clerks at work", clerks)
 
 	db, err := openDB(master, clerks, "synchronous(NORMAL)")
 	if err != nil {
@@ -149,11 +151,7 @@ func (s *show) direct(ctx context.Context) (err error) {
 	begun := time.Now()
 	defer func() { s.now.stop() }()
 	steps := plan(s.For)
-	for i := range steps {
-		if steps[i].does == kill || steps[i].does == lockedOut {
-			s.report.Kills.Planned++
-		}
-	}
+	s.report.Kills.Planned = len(steps) // each step has one
 	err = s.startEngine(ctx)
 	for _, step := range steps {
 		if err == nil {
@@ -203,10 +201,10 @@ func (s *show) catchUp(ctx context.Context) error {
 	err := s.engine.runToEnd(within, "run", "--until-caught-up")
 	s.report.CatchUpSeconds = time.Since(begun).Seconds()
 	if err != nil && ctx.Err() == nil {
-		if s.report.EngineError == "" {
-			s.report.EngineError = err.Error()
+		if s.report.EngineError == "" { // else it is the same again
+			s.report.EngineError = "the engine could not catch up: " + err.Error()
+			s.event("%s", s.report.EngineError)
 		}
-		s.event("the engine could not catch up: %v", err)
 		return nil
 	}
 	return err

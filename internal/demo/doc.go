@@ -21,10 +21,10 @@
 //   - Action numbers are drawn in commit order at the master, arrivals in apply order at the CRM.
 //   - Some transactions write everything and are then rolled back; none of it may arrive.
 //
-// A kill counts as striking inside a transaction only if that was certain: the engine is
-// frozen (SIGSTOP), SQLite's own lock says that it is in the middle of a write transaction at the
-// CRM, and then it is killed (SIGKILL) without having run again. This needs Linux; elsewhere
-// the kills are merely frequent.
+// Kills strike where it hurts, in turn: in the middle of a write transaction at the CRM, and
+// right after one was committed. Either counts only if it was certain: the engine is frozen
+// (SIGSTOP), SQLite's own lock and counter of commits say where it stands, and then it is
+// killed (SIGKILL) without having run again. This needs Linux; elsewhere kills strike anywhere.
 //
 // # Processes
 //

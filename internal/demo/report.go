@@ -34,10 +34,13 @@ type Report struct {
 
 // Kills of the engine by SIGKILL.
 type Kills struct {
-	Planned int `json:"planned"`
-	Done    int `json:"done"`
-	// InTransaction struck, for certain, while a write transaction was open at the CRM.
+	Planned  int `json:"planned"`
+	Done     int `json:"done"`
+	Survived int `json:"survived"` // a new engine went on
+	// InTransaction struck, for certain, while a write transaction was open at the CRM, and
+	// AfterCommit when one had been committed and nothing else had happened.
 	InTransaction      int     `json:"in_transaction"`
+	AfterCommit        int     `json:"after_commit"`
 	SlowestBackSeconds float64 `json:"slowest_back_seconds"` // from the restart to carrying again
 }
 
@@ -65,19 +68,36 @@ func (r *Report) fault() string {
 	v := &r.Verdict
 	switch {
 	case r.Differences() > 0:
-		return "the databases differ, or were seen torn"
+		return "found " + r.damage()
 	case r.EngineError != "":
 		return r.EngineError
 	case v.Written == 0 || v.Applied != v.Written:
 		return fmt.Sprintf("%d actions were written and %d applied", v.Written, v.Applied)
-	case r.Kills.Done < r.Kills.Planned:
-		return fmt.Sprintf("%d of %d kills were done", r.Kills.Done, r.Kills.Planned)
+	case r.Kills.Survived < r.Kills.Planned:
+		return fmt.Sprintf("%d of %d kills were done and survived", r.Kills.Survived, r.Kills.Planned)
 	case len(r.Outages) < 2:
 		return fmt.Sprintf("%d of 2 outages took place", len(r.Outages))
 	case r.Observer.Fresh == 0:
 		return "the observer saw nothing"
 	}
 	return ""
+}
+
+// damage lists what was found, by its words.
+func (r *Report) damage() string {
+	v := &r.Verdict
+	var parts []string
+	for _, d := range []struct {
+		n    int64
+		word string
+	}{
+		{v.Lost(), "lost"}, {v.Doubled, "doubled"}, {v.Torn() + r.Observer.Torn, "torn"}, {v.OutOfOrder, "out of order"}, {v.Different + v.Invented, "different"},
+	} {
+		if d.n > 0 {
+			parts = append(parts, thousands(d.n)+" "+d.word)
+		}
+	}
+	return strings.Join(parts, ", ")
 }
 
 // Print writes the table for people.
@@ -90,14 +110,14 @@ func (r *Report) Print(w io.Writer, colour, keep bool) {
 	t.Style().Format.Header = text.FormatDefault
 	t.SetColumnConfigs([]table.ColumnConfig{{Number: 2, Align: text.AlignRight, AlignHeader: text.AlignRight}})
 	t.AppendHeader(table.Row{"what happened", "", fmt.Sprintf("in %.1f s", r.Seconds)})
-	t.AppendRow(table.Row{"business actions written", thousands(v.Written), r.kinds()})
-	t.AppendRow(table.Row{"applied at the CRM", thousands(v.Applied), thousands(v.Changes) + " changes of rows"})
-	t.AppendRow(table.Row{"redelivered, suppressed", thousands(r.Suppressed), "at-least-once would have applied these twice"})
-	t.AppendRow(table.Row{"rolled back", thousands(r.RolledBack), "by the application, after they were written"})
-	t.AppendRow(table.Row{"kills survived", r.Kills.Done, r.killed()})
+	t.AppendRow(table.Row{"actions written", thousands(v.Written), r.kinds()})
+	t.AppendRow(table.Row{"applied at the CRM", thousands(v.Applied), thousands(v.Changes) + " changed rows"})
+	t.AppendRow(table.Row{"redelivered, suppressed", thousands(r.Suppressed), "at-least-once would apply them twice"})
+	t.AppendRow(table.Row{"rolled back", thousands(r.RolledBack), "by the application; none may arrive"})
+	t.AppendRow(table.Row{"kills survived", r.Kills.Survived, r.killed()})
 	t.AppendRow(table.Row{"outages survived", len(r.Outages), r.outages()})
 	t.AppendSeparator()
-	t.AppendRow(table.Row{s.paint(bold, "what was found"), "", "by plain SQL over both databases"})
+	t.AppendRow(table.Row{s.paint(bold, "what was found"), "", "by plain SQL over both"})
 	t.AppendSeparator()
 	row := func(name string, n int64, note string) {
 		figure := s.paint(green+";"+bold, "0")
@@ -108,9 +128,9 @@ func (r *Report) Print(w io.Writer, colour, keep bool) {
 	}
 	row("lost", v.Lost(), fmt.Sprintf("of %s actions and %s rows", thousands(v.Written), thousands(v.Rows)))
 	row("doubled", v.Doubled, "actions that arrived more than once")
-	row("torn", v.Torn()+r.Observer.Torn, fmt.Sprintf("in %s looks at the CRM while it was written", thousands(r.Observer.Looks)))
+	row("torn", v.Torn()+r.Observer.Torn, fmt.Sprintf("in %s looks at the CRM meanwhile", thousands(r.Observer.Looks)))
 	row("out of order", v.OutOfOrder, "actions that arrived after a later one")
-	row("different", v.Different+v.Invented, "rows with other values, or of rolled back actions")
+	row("different", v.Different+v.Invented, "values, or rows of rolled back actions")
 	fmt.Fprintln(w, t.Render())
 	fmt.Fprintln(w)
 	r.printEnd(w, s, keep)
@@ -120,7 +140,10 @@ func (r *Report) printEnd(w io.Writer, s Screen, keep bool) {
 	if r.Passed {
 		fmt.Fprintf(w, "%s Every action arrived: whole, in order, once.\n", s.paint(green+";"+bold, "✓"))
 	} else {
-		fmt.Fprintf(w, "%s %s.\n", s.paint(red+";"+bold, "✗"), r.Fault)
+		fmt.Fprintf(w, "%s Not as promised: %s\n", s.paint(red+";"+bold, "✗"), r.Fault)
+		if r.EngineError != "" && r.EngineError != r.Fault {
+			fmt.Fprintf(w, "  %s\n", r.EngineError)
+		}
 	}
 	if keep {
 		fmt.Fprintf(w, `
@@ -149,22 +172,31 @@ func (r *Report) kinds() string {
 	} {
 		parts = append(parts, fmt.Sprintf("%s %s", thousands(r.Verdict.Kinds[k.kind]), k.word))
 	}
-	return strings.Join(parts[:3], ", ") + ",\n" + strings.Join(parts[3:], ", ")
+	return strings.Join(parts[:3], " · ") + "\n" + strings.Join(parts[3:], " · ")
 }
 
 func (r *Report) killed() string {
 	k := &r.Kills
-	note := "SIGKILL"
-	if k.InTransaction > 0 {
-		note = fmt.Sprintf("SIGKILL, %d inside an open transaction at the CRM", k.InTransaction)
+	var lines []string
+	if k.Survived < k.Done {
+		lines = append(lines, fmt.Sprintf("of %d", k.Done))
 	}
-	return fmt.Sprintf("%s;\nback at work within %s", note, short(time.Duration(k.SlowestBackSeconds*float64(time.Second))))
+	if k.InTransaction > 0 {
+		lines = append(lines, fmt.Sprintf("%d in the middle of a transaction", k.InTransaction))
+	}
+	if k.AfterCommit > 0 {
+		lines = append(lines, fmt.Sprintf("%d right after a commit", k.AfterCommit))
+	}
+	if k.Survived > 0 {
+		lines = append(lines, "back at work within "+short(time.Duration(k.SlowestBackSeconds*float64(time.Second))))
+	}
+	return strings.Join(lines, "\n")
 }
 
 func (r *Report) outages() string {
 	var lines []string
 	for _, o := range r.Outages {
-		lines = append(lines, fmt.Sprintf("%.1f s %s: %s waiting, there %s later", o.Seconds, o.What,
+		lines = append(lines, fmt.Sprintf("%.1f s %s\n  %s waited, arrived within %s", o.Seconds, o.What,
 			thousands(o.Backlog), short(time.Duration(o.DrainedSeconds*float64(time.Second)))))
 	}
 	return strings.Join(lines, "\n")

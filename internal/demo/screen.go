@@ -13,11 +13,12 @@ const (
 )
 
 const (
-	bold  = "1"
-	dim   = "2"
-	red   = "31"
-	green = "32"
-	cyan  = "36"
+	bold   = "1"
+	dim    = "2"
+	red    = "31"
+	green  = "32"
+	yellow = "33"
+	cyan   = "36"
 )
 
 func (s *Screen) paint(code, text string) string {
@@ -59,16 +60,23 @@ func (s *show) draw(ctx context.Context) {
 
 func (s *show) figures() string {
 	written, applied := s.workload.written.Load(), s.observer.applied.Load()
-	return fmt.Sprintf("written %s · at the CRM %s · waiting %s · looks %s",
+	return fmt.Sprintf("written %s · at CRM %s · waiting %s · looks %s",
 		thousands(written), thousands(applied), thousands(max(0, written-applied)), thousands(s.observer.looks.Load()))
 }
 
+// status is one line that fits the screen: figures, and a bar in the room that is left.
 func (s *show) status() string {
-	const width = 16
-	done := min(time.Since(s.started).Seconds()/s.For.Seconds(), 1)
-	full := int(done * width)
-	bar := s.Screen.paint(cyan, strings.Repeat("━", full)) + s.Screen.paint(dim, strings.Repeat("━", width-full))
-	return fmt.Sprintf("%5.1fs  %s %s", time.Since(s.started).Seconds(), bar, s.figures())
+	const widest = 30
+	elapsed := time.Since(s.started).Seconds()
+	at, figures := fmt.Sprintf("%5.1fs", elapsed), []rune(s.figures())
+	room := s.Screen.Width() - len(at) - len(figures) - 4 // two gaps, and one column is left free
+	if room < 0 {
+		figures = figures[:max(0, len(figures)+room)]
+	}
+	width := min(max(room, 0), widest)
+	full := int(min(elapsed/s.For.Seconds(), 1) * float64(width))
+	bar := s.Screen.paint(cyan, strings.Repeat("━", full)) + s.Screen.paint(dim, strings.Repeat("─", width-full))
+	return s.Screen.paint(dim, at) + "  " + bar + " " + string(figures)
 }
 
 // thousands writes n with separators: 12,345.

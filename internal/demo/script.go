@@ -10,7 +10,7 @@ type deed int
 
 const (
 	kill      deed = iota + 1
-	locked         // nobody can write the CRM
+	locked         // nobody can write the CRM, and the engine is killed as that ends
 	lockedOut      // nobody can open the CRM, and the engine is killed as that begins
 )
 
@@ -27,7 +27,7 @@ func plan(total time.Duration) []step {
 	first := step{at: part(0.26), does: locked, for_: min(part(0.28), 5600*time.Millisecond)}
 	second := step{at: part(0.70), does: lockedOut, for_: min(part(0.10), 2*time.Second)}
 	steps := []step{first, second}
-	kills := min(max(int(total/(2500*time.Millisecond)), 2), maxKills) - 1 // the other one is the second outage's
+	kills := min(max(int(total/(2500*time.Millisecond)), 3), maxKills) - 2 // the others are the outages'
 	// Quiet is when kills are due: before, between and after the outages, and short of the end.
 	quiet := []struct{ from, to time.Duration }{
 		{part(0.05), first.at}, {first.at + first.for_ + part(0.02), second.at}, {second.at + second.for_ + part(0.03), part(0.95)},
@@ -64,23 +64,38 @@ func (s *show) play(ctx context.Context, step step) error {
 	}
 }
 
-// strike kills the engine, in the middle of a transaction where it can.
-func (s *show) strike(ctx context.Context) error {
-	inside, err := s.striker.strike(ctx, s.now)
-	if err != nil {
-		return err
-	}
+// moment is when a kill strikes.
+type moment int
+
+const (
+	inTransaction moment = iota // a write transaction is open at the CRM
+	afterCommit                 // one was committed, and nothing has happened since
+)
+
+// strike kills the engine, at either moment in turn, and says so.
+func (s *show) strike(ctx context.Context) (what string, err error) {
 	k := &s.report.Kills
-	k.Done++
-	if inside {
-		k.InTransaction++
+	want := moment(k.Done % 2)
+	hit, err := s.striker.strike(ctx, s.now, want)
+	if err != nil {
+		return "", err
 	}
-	return nil
+	k.Done++
+	what = s.Screen.paint(red, "engine killed")
+	switch {
+	case hit && want == inTransaction:
+		k.InTransaction++
+		what += " mid-transaction"
+	case hit:
+		k.AfterCommit++
+		what += " after a commit"
+	}
+	return what, nil
 }
 
 func (s *show) killAndRestart(ctx context.Context) error {
-	was, inside := s.now.pid(), s.report.Kills.InTransaction
-	if err := s.strike(ctx); err != nil {
+	what, err := s.strike(ctx)
+	if err != nil {
 		return err
 	}
 	begun := time.Now()
@@ -90,13 +105,10 @@ func (s *show) killAndRestart(ctx context.Context) error {
 	}
 	back := time.Since(begun)
 	k := &s.report.Kills
+	k.Survived++
 	k.SlowestBackSeconds = max(k.SlowestBackSeconds, back.Seconds())
-	where := "the engine"
-	if k.InTransaction > inside {
-		where = "the engine inside an open transaction at the CRM"
-	}
 	after, _ := s.engine.told()
-	s.event("killed %s (process %d); a new one went on after %s, %d deliveries suppressed", where, was, short(back), after-before)
+	s.event("%s; back in %s; %s repeats suppressed", what, short(back), thousands(after-before))
 	return nil
 }
 
@@ -106,16 +118,22 @@ func (s *show) outage(ctx context.Context, d time.Duration) error {
 	if err != nil {
 		return err
 	}
-	s.event("took the CRM away: its write lock is held for %s, nobody can write it", short(d))
+	s.event("%s: nobody can write it for %s", s.Screen.paint(yellow, "CRM taken away"), short(d))
 	if err := s.wait(ctx, d); err != nil {
 		return joinRelease(err, release)
 	}
-	return s.backAgain(ctx, "write lock held", d, release)
+	return s.backAgain(ctx, "no writes, then a kill", d, func() error {
+		if err := release(); err != nil {
+			return err
+		}
+		return s.killAndRestart(ctx) // with all that waited in its hands
+	})
 }
 
 // outageAtStart takes the CRM from an engine that is about to start.
-func (s *show) outageAtStart(ctx context.Context, d time.Duration) (err error) {
-	if err := s.strike(ctx); err != nil {
+func (s *show) outageAtStart(ctx context.Context, d time.Duration) error {
+	what, err := s.strike(ctx)
+	if err != nil {
 		return err
 	}
 	if err := s.observer.pause(); err != nil {
@@ -127,7 +145,7 @@ func (s *show) outageAtStart(ctx context.Context, d time.Duration) (err error) {
 		s.observer.resume()
 		return err
 	}
-	s.event("killed the engine and locked the CRM for %s: the next engine cannot even open it", short(d))
+	s.event("%s, %s: nobody can open it for %s", what, s.Screen.paint(yellow, "CRM locked"), short(d))
 	if s.now, err = s.engine.start("run"); err == nil {
 		err = s.wait(ctx, d)
 	}
@@ -135,14 +153,18 @@ func (s *show) outageAtStart(ctx context.Context, d time.Duration) (err error) {
 		s.observer.resume()
 		return joinRelease(err, release)
 	}
-	err = s.backAgain(ctx, "locked while the engine starts", d, func() error {
+	err = s.backAgain(ctx, "locked, engine starting", d, func() error {
 		defer s.observer.resume()
 		return release()
 	})
 	if err != nil {
 		return err
 	}
-	return s.now.carries(ctx)
+	if err := s.now.carries(ctx); err != nil {
+		return err
+	}
+	s.report.Kills.Survived++
+	return nil
 }
 
 func joinRelease(err error, release func() error) error {
@@ -156,10 +178,10 @@ func joinRelease(err error, release func() error) error {
 func (s *show) backAgain(ctx context.Context, what string, d time.Duration, release func() error) error {
 	written := s.workload.written.Load()
 	backlog := max(0, written-s.observer.applied.Load())
+	begun := time.Now()
 	if err := release(); err != nil {
 		return err
 	}
-	begun := time.Now()
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
 	for s.observer.applied.Load() < written && time.Since(begun) < startTimeout {
@@ -173,6 +195,6 @@ func (s *show) backAgain(ctx context.Context, what string, d time.Duration, rele
 	}
 	drained := time.Since(begun)
 	s.report.Outages = append(s.report.Outages, Outage{What: what, Seconds: d.Seconds(), Backlog: backlog, DrainedSeconds: drained.Seconds()})
-	s.event("the CRM is back: %s waiting actions were there after %s", thousands(backlog), short(drained))
+	s.event("%s: %s waiting actions arrived within %s", s.Screen.paint(green, "CRM back"), thousands(backlog), short(drained))
 	return nil
 }

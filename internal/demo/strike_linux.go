@@ -2,6 +2,7 @@ package demo
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -16,9 +17,11 @@ import (
 const (
 	aimFor   = 1500 * time.Millisecond // then the kill comes anyway
 	aimEvery = 100 * time.Microsecond
-	// walWriteLock is the byte of the -shm file on which SQLite holds a POSIX lock during a
-	// write transaction: WAL_WRITE_LOCK of "WAL-mode File Format", section 2.3.
-	walWriteLock = 120
+	// The -shm file ("WAL-mode File Format", section 2): the byte on which SQLite holds a POSIX
+	// lock during a write transaction, and where it counts the transactions committed.
+	walWriteLock  = 120
+	walChangeAt   = 8
+	walChangeSize = 4
 )
 
 // childAttr has the kernel kill the child when the demo dies, and keeps Ctrl-C on the
@@ -27,7 +30,7 @@ func childAttr() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 }
 
-// striker kills engines in the middle of a write transaction at the CRM.
+// striker kills engines at moments that matter.
 type striker struct {
 	crm string
 	shm *os.File
@@ -35,24 +38,21 @@ type striker struct {
 
 func newStriker(crm string) *striker { return &striker{crm: crm} }
 
-// strike kills the process and reports whether that was for certain inside a write
-// transaction: it was frozen, held the lock, and did not run again.
-func (s *striker) strike(ctx context.Context, p *process) (inside bool, err error) {
+// strike kills the process, at the moment wanted if that comes, and reports whether it did:
+// the process was frozen, the moment proved right, and it did not run again.
+func (s *striker) strike(ctx context.Context, p *process, want moment) (hit bool, err error) {
 	for end := time.Now().Add(aimFor); time.Now().Before(end) && !p.dead() && ctx.Err() == nil; {
-		holds, err := s.writes(p.pid())
-		if err != nil {
+		if err := s.awaitTransaction(ctx, p); err != nil {
 			return false, err
 		}
-		if !holds {
-			time.Sleep(aimEvery)
-			continue
+		if want == inTransaction {
+			hit, err = s.inside(p)
+		} else {
+			hit, err = s.afterCommit(p)
 		}
-		time.Sleep(rand.N(time.Millisecond)) //nolint:gosec // spreads the strikes over the transaction
-		if freeze(p.pid()) {
-			if holds, err = s.writes(p.pid()); err == nil && holds {
-				p.kill()
-				return true, nil
-			}
+		if hit {
+			p.kill()
+			return true, nil
 		}
 		_ = unix.Kill(p.pid(), unix.SIGCONT) // an error means that it has ended
 		if err != nil {
@@ -64,6 +64,72 @@ func (s *striker) strike(ctx context.Context, p *process) (inside bool, err erro
 	}
 	p.kill()
 	return false, ctx.Err()
+}
+
+// awaitTransaction returns when the process, after a rest, begins to write. It gives up
+// waiting for the rest, and for the writing, after a while.
+func (s *striker) awaitTransaction(ctx context.Context, p *process) error {
+	const rested = 3 // looks in a row that found it resting
+	rest := 0
+	for end := time.Now().Add(aimFor / 5); time.Now().Before(end) && !p.dead() && ctx.Err() == nil; {
+		holds, err := s.writes(p.pid())
+		if err != nil {
+			return err
+		}
+		if holds && rest >= rested {
+			return nil
+		}
+		if rest++; holds {
+			rest = 0
+		}
+		time.Sleep(aimEvery)
+	}
+	return nil
+}
+
+// inside freezes a process that writes, and tells whether it was still, or again, in the
+// middle of a transaction.
+func (s *striker) inside(p *process) (bool, error) {
+	time.Sleep(rand.N(time.Millisecond << rand.N(6))) //nolint:gosec // spreads the strikes over short and long transactions
+	if !freeze(p.pid()) {
+		return false, nil
+	}
+	return s.writes(p.pid())
+}
+
+// afterCommit freezes a process that writes once it has committed, and tells whether it
+// committed just one transaction.
+func (s *striker) afterCommit(p *process) (bool, error) {
+	if s.shm == nil { // nobody has the CRM open
+		return false, nil
+	}
+	before, err := s.commits()
+	if err != nil {
+		return false, err
+	}
+	now, spin := before, time.Now().Add(aimFor/100)
+	for end := time.Now().Add(aimFor / 5); now == before && time.Now().Before(end) && !p.dead(); {
+		if time.Now().After(spin) { // a long transaction
+			time.Sleep(aimEvery / 4)
+		}
+		if now, err = s.commits(); err != nil {
+			return false, err
+		}
+	}
+	if !freeze(p.pid()) {
+		return false, nil
+	}
+	now, err = s.commits()
+	return now == before+1, err
+}
+
+// commits counts the transactions that were committed to the CRM; the count wraps around.
+func (s *striker) commits() (uint32, error) {
+	b := make([]byte, walChangeSize)
+	if _, err := s.shm.ReadAt(b, walChangeAt); err != nil {
+		return 0, fmt.Errorf("read the CRM's lock file: %w", err)
+	}
+	return binary.NativeEndian.Uint32(b), nil
 }
 
 // writes asks the kernel who holds the write lock of the CRM's write-ahead log; nobody is

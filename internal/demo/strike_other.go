@@ -15,7 +15,7 @@ type striker struct{}
 
 func newStriker(string) *striker { return &striker{} }
 
-func (*striker) strike(ctx context.Context, p *process) (inside bool, err error) {
+func (*striker) strike(ctx context.Context, p *process, _ moment) (hit bool, err error) {
 	if p.dead() {
 		return false, &engineError{p.complaint()}
 	}
