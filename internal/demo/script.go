@@ -16,21 +16,21 @@ const (
 
 // step is one thing that the director does.
 type step struct {
-	at   time.Duration // since the clerks began; later if the steps before took longer
-	does deed
-	for_ time.Duration // of an outage
+	at     time.Duration // since the clerks began; later if the steps before took longer
+	does   deed
+	length time.Duration // of an outage
 }
 
 // plan spreads a kill over every two and a half seconds and puts two outages between them.
 func plan(total time.Duration) []step {
 	part := func(share float64) time.Duration { return time.Duration(share * float64(total)) }
-	first := step{at: part(0.26), does: locked, for_: min(part(0.28), 5600*time.Millisecond)}
-	second := step{at: part(0.70), does: lockedOut, for_: min(part(0.10), 2*time.Second)}
+	first := step{at: part(0.26), does: locked, length: min(part(0.28), 5600*time.Millisecond)}
+	second := step{at: part(0.70), does: lockedOut, length: min(part(0.10), 2*time.Second)}
 	steps := []step{first, second}
 	kills := min(max(int(total/(2500*time.Millisecond)), 3), maxKills) - 2 // the others are the outages'
 	// Quiet is when kills are due: before, between and after the outages, and short of the end.
 	quiet := []struct{ from, to time.Duration }{
-		{part(0.05), first.at}, {first.at + first.for_ + part(0.02), second.at}, {second.at + second.for_ + part(0.03), part(0.95)},
+		{part(0.05), first.at}, {first.at + first.length + part(0.02), second.at}, {second.at + second.length + part(0.03), part(0.95)},
 	}
 	var sum time.Duration
 	for _, q := range quiet {
@@ -58,9 +58,9 @@ func (s *show) play(ctx context.Context, step step) error {
 	case kill:
 		return s.killAndRestart(ctx)
 	case locked:
-		return s.outage(ctx, step.for_)
+		return s.outage(ctx, step.length)
 	default:
-		return s.outageAtStart(ctx, step.for_)
+		return s.outageAtStart(ctx, step.length)
 	}
 }
 
