@@ -47,9 +47,18 @@ func (s *source) install(t testing.TB, streams ...string) {
 func (s *source) reader(t testing.TB, stream string) *Outbox {
 	t.Helper()
 	o := NewOutbox(SourceOptions{URL: s.url, Stream: stream, MaxActions: s.maxActions, MaxBytes: s.maxBytes})
-	o.side.ackEvery, o.side.purgeEvery = 0, time.Hour
+	o.side.ackEvery, o.side.purgeEvery, o.side.flipBytes, o.side.flipAge = 0, time.Hour, 0, 0
 	t.Cleanup(func() { _ = o.Close() })
 	return o
+}
+
+// purgeNow does what the reader does now and then.
+func (o *Outbox) purgeNow(ctx context.Context) (string, error) {
+	if err := o.side.lock(ctx); err != nil {
+		return "", err
+	}
+	defer o.side.unlock()
+	return o.side.purge(ctx)
 }
 
 func (s *source) connect(t testing.TB) *pgx.Conn {
@@ -67,7 +76,7 @@ func query[T any](t testing.TB, s *source, sql string, args ...any) (v T) {
 	t.Helper()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.conn == nil || s.conn.IsClosed() {
+	if s.conn == nil || s.conn.Ping(t.Context()) != nil { // the server may have been restarted
 		s.conn = s.connect(t)
 	}
 	if err := s.conn.QueryRow(t.Context(), sql, args...).Scan(&v); err != nil {

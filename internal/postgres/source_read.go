@@ -258,7 +258,7 @@ func (o *Outbox) page(ctx context.Context) error {
 	rows := o.conn.PgConn().ExecPrepared(ctx, rowsStatement, [][]byte{
 		append(xids, '}'), append(ords, '}'), strconv.AppendInt(nil, o.opts.MaxBytes, 10),
 	}, nil, []int16{1})
-	a := assembly{o: o, visible: w.to}
+	a := assembly{o: o, visible: w.to, fresh: make([]readyAction, 0, n)}
 	if err := a.take(rows, nil); err != nil {
 		return err
 	}
@@ -318,6 +318,9 @@ select xid, ord from (%s) f where pg_visible_in_snapshot(xid, '%s') order by ord
 // end.
 func (o *Outbox) cut() waybill.Batch {
 	b := waybill.Batch{After: o.token}
+	if len(o.ready) > 0 {
+		b.Actions = make([]waybill.Action, 0, min(len(o.ready), o.opts.MaxActions))
+	}
 	p := o.at
 	var size int64
 	n := 0
