@@ -98,17 +98,13 @@ func convertText(t []byte, c *column) (driver.Value, string) {
 	return view(t), ""
 }
 
-// decodeBinary reads base64, padded or not, and the form \xDEADBEEF.
+// decodeBinary reads padded base64 and the form \xDEADBEEF.
 func decodeBinary(t []byte) ([]byte, bool) {
 	if bytes.HasPrefix(t, []byte(`\x`)) {
 		b, err := hex.AppendDecode(make([]byte, 0, len(t)/2), t[2:])
 		return b, err == nil
 	}
-	enc := base64.RawStdEncoding
-	if len(t)%4 == 0 && bytes.HasSuffix(t, []byte("=")) {
-		enc = base64.StdEncoding
-	}
-	b, err := enc.Strict().AppendDecode(make([]byte, 0, len(t)), t)
+	b, err := base64.StdEncoding.Strict().AppendDecode(make([]byte, 0, len(t)), t)
 	return b, err == nil
 }
 
