@@ -35,8 +35,10 @@ type scenario struct {
 	combo          combo
 	dir            string
 	config         string
+	files          int    // configurations written
 	sourceAt       string // the pipeline's source in YAML
 	targetAt       string
+	targetURL      string // where the target is PostgreSQL
 	source, target *judge.Side
 }
 
@@ -49,16 +51,22 @@ func newScenario(t testing.TB, c combo) *scenario {
 	s := &scenario{t: t, combo: c, dir: t.TempDir()}
 	s.source, s.sourceAt = s.open("source", c.source, ", capture: outbox")
 	s.target, s.targetAt = s.open("target", c.target, "")
+	s.prepare()
+	return s
+}
+
+// prepare makes the tables, writes the configuration and installs the outbox.
+func (s *scenario) prepare() {
+	s.t.Helper()
 	ctx := context.Background()
 	if err := s.source.CreateSource(ctx, customers); err != nil {
-		t.Fatal(err)
+		s.t.Fatal(err)
 	}
 	if err := s.target.CreateTarget(ctx); err != nil {
-		t.Fatal(err)
+		s.t.Fatal(err)
 	}
 	s.config = s.configure("crm", "state")
-	start(t, "", "outbox", "install", "crm", "-f", s.config).want(0)
-	return s
+	start(s.t, "", "outbox", "install", "crm", "-f", s.config).want(0)
 }
 
 func (s *scenario) open(name string, k kind, extra string) (side *judge.Side, yaml string) {
@@ -66,6 +74,9 @@ func (s *scenario) open(name string, k kind, extra string) (side *judge.Side, ya
 	var err error
 	if k == postgres {
 		url := testenv.Postgres(s.t).URL
+		if name == "target" {
+			s.targetURL = url
+		}
 		side, err = judge.Postgres(url)
 		yaml = fmt.Sprintf(`postgres: {url: %q%s}`, url, extra)
 	} else {
@@ -88,7 +99,8 @@ func (s *scenario) configure(pipeline, state string) (path string) {
 
 func (s *scenario) write(pipeline, state, source, target string) (path string) {
 	s.t.Helper()
-	path = filepath.Join(s.dir, pipeline+"-"+state+".yaml")
+	s.files++
+	path = filepath.Join(s.dir, fmt.Sprintf("waybill-%d.yaml", s.files))
 	text := fmt.Sprintf(`pipelines:
   %s:
     pattern: push

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"syscall"
+	"time"
 )
 
 // Enabled says whether this binary can be broken on purpose.
@@ -54,6 +55,7 @@ func Hit(point string) {
 		if t.signal == syscall.SIGKILL {
 			select {} // the signal is on its way; nothing more may happen
 		}
+		time.Sleep(100 * time.Millisecond) // another thread may be the first to stop
 	}
 }
 

@@ -82,7 +82,8 @@ func expect(t *testing.T, url string, n int) {
 
 func fillPlain(t *testing.T, url string) {
 	testenv.Exec(t, url, fmt.Sprintf(`drop table if exists plain; create table plain (id bigserial primary key, payload jsonb not null);
-		insert into plain (payload) select %s from generate_series(0, %d) i; vacuum analyze plain; checkpoint`, message("i"), *scale-1))
+		insert into plain (payload) select %s from generate_series(0, %d) i`, message("i"), *scale-1))
+	settle(t, url)
 }
 
 // message is the SQL of one message's changes, one upsert of a customer.
@@ -101,8 +102,15 @@ func fillOutbox(t *testing.T, url string) {
 	// A transaction for each message, as applications write them; the server need not sync each.
 	testenv.Exec(t, url, fmt.Sprintf(`create or replace procedure fill() language plpgsql as $$ begin
 		for i in 0 .. %d loop perform waybill.emit('customer.saved', %s); commit; end loop; end $$`, *scale-1, message("i")))
-	testenv.Exec(t, url, "set synchronous_commit = off; call fill()")
-	testenv.Exec(t, url, "vacuum analyze; checkpoint")
+	testenv.Exec(t, url, "alter role current_user set synchronous_commit = off")
+	testenv.Exec(t, url, "call fill()")
+	testenv.Exec(t, url, "alter role current_user reset synchronous_commit")
+	settle(t, url)
+}
+
+func settle(t *testing.T, url string) {
+	testenv.Exec(t, url, "vacuum analyze")
+	testenv.Exec(t, url, "checkpoint")
 }
 
 type plainChange struct {
@@ -159,7 +167,8 @@ func applyPostgres(t *testing.T, url string) comparison {
 	target := fresh(t, url, "apply")
 	batches := upserts(t, n)
 	for range *rounds {
-		testenv.Exec(t, target, makeTarget+"; checkpoint")
+		testenv.Exec(t, target, makeTarget)
+		testenv.Exec(t, target, "checkpoint")
 		conn := dial(t, target)
 		var ready []columns
 		for i := 0; i < n; i += 1000 {
@@ -172,7 +181,8 @@ func applyPostgres(t *testing.T, url string) comparison {
 		}
 		c.plain = append(c.plain, rate(t, n, func(ctx context.Context) error { return writePlain(ctx, conn, ready) }))
 
-		testenv.Exec(t, target, makeTarget+"; drop schema if exists waybill cascade; checkpoint")
+		testenv.Exec(t, target, makeTarget+"; drop schema if exists waybill cascade")
+		testenv.Exec(t, target, "checkpoint")
 		w := postgres.NewWriter(postgres.TargetOptions{URL: target})
 		c.ours = append(c.ours, writeAll(t, n, w, batches))
 		expect(t, target, n)

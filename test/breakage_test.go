@@ -1,0 +1,212 @@
+package test
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/waybill-data/waybill/internal/fault"
+	"github.com/waybill-data/waybill/internal/testenv"
+	"github.com/waybill-data/waybill/test/judge"
+)
+
+// breakage is a scenario that shows what a switch breaks. It runs twice: as it is, and then there
+// must be no complaint; and with the switch, and then there must be one.
+type breakage struct {
+	name   string
+	combos []combo
+	// run returns the complaint, empty if all is well. broken goes into WAYBILL_FAULTS.
+	run func(s *scenario, broken string) string
+}
+
+var (
+	pure         = combos[:2]
+	fromPostgres = []combo{{postgres, sqlite}}
+	toPostgres   = []combo{{sqlite, postgres}}
+)
+
+var breakages = []breakage{
+	{fault.AckEarly, pure, func(s *scenario, broken string) string {
+		mend := s.refuseCity()
+		s.load(&judge.Workload{Sessions: 1, Actions: 60, Seed: 1})
+		s.catchUp(broken).want(1)
+		mend()
+		return s.finish("")
+	}},
+	{fault.PositionApart, pure, func(s *scenario, broken string) string {
+		s.load(&judge.Workload{Sessions: 2, Actions: 20, Seed: 1, Upserts: true})
+		s.run(faults(broken, "kill:write.position:2")).want(killed)
+		return s.finish("")
+	}},
+	{fault.PositionFirst, pure, func(s *scenario, broken string) string {
+		s.load(&judge.Workload{Sessions: 2, Actions: 20, Seed: 1, Upserts: true})
+		s.run(faults(broken, "kill:write.data:2")).want(killed)
+		return s.finish("")
+	}},
+	{fault.SkipOnError, pure, func(s *scenario, broken string) string {
+		mend := s.refuseCity()
+		s.load(&judge.Workload{Sessions: 1, Actions: 60, Seed: 1})
+		s.catchUp(broken).end()
+		mend()
+		return s.finish("")
+	}},
+	{fault.SplitAction, pure, func(s *scenario, broken string) string {
+		s.load(&judge.Workload{Sessions: 2, Actions: 20, Seed: 1})
+		s.run(faults(broken, "kill:write.position:2")).want(killed)
+		if v := s.judge(); v.Torn > 0 {
+			return v.String()
+		}
+		return s.finish("")
+	}},
+	{fault.NoFence, pure, zombieWrites},
+	{fault.OrderByID, fromPostgres, func(s *scenario, broken string) string {
+		one, two := s.byHand(1), s.byHand(2)
+		one.touch(7, 1) // emits first …
+		two.touch(5, 1)
+		two.commit()
+		one.touch(5, 2) // … touches what two has committed, and commits last
+		one.commit()
+		return s.finish(broken)
+	}},
+	{fault.CursorByID, fromPostgres, func(s *scenario, broken string) string {
+		one, two := s.byHand(1), s.byHand(2)
+		one.touch(7, 1)
+		two.touch(5, 1)
+		two.commit()
+		s.catchUp(broken).want(0)
+		one.commit()
+		return s.finish(broken)
+	}},
+	{fault.RetryUnknown, toPostgres, func(s *scenario, broken string) string {
+		s.load(&judge.Workload{Sessions: 2, Actions: 30, Seed: 1, Upserts: true})
+		proxy, url := forget(s.t, s.targetURL, 3)
+		s.config = s.write("crm", "state", s.sourceAt, fmt.Sprintf(`postgres: {url: %q}`, url))
+		complaint := s.finish(broken)
+		if proxy.lost.Load() == 0 {
+			s.t.Fatal("no answer was lost")
+		}
+		return complaint
+	}},
+	{fault.PurgeUnacked, pure, func(s *scenario, broken string) string {
+		stats := s.load(&judge.Workload{Sessions: 2, Actions: 20, Seed: 1})
+		fast := s.beside("fast")
+		if s.combo.source == postgres {
+			start(s.t, faults(broken, "kill:purge.before:4"), "run", "-f", fast).want(killed)
+		} else {
+			start(s.t, broken, "run", "-f", fast, "--until-caught-up").want(0)
+		}
+		if stats.Committed == 0 {
+			s.t.Fatal("nothing was written")
+		}
+		return s.finish("")
+	}},
+	{fault.NoFlush, fromPostgres, unflushed},
+	{fault.IgnoreIdentity, pure, func(s *scenario, broken string) string {
+		other := newScenario(s.t, s.combo)
+		s.ledger(1, 10)
+		other.ledger(101, 20)
+		s.catchUp("").want(0)
+		stranger := *s
+		stranger.config = s.write("crm", "state", other.sourceAt, s.targetAt)
+		e := stranger.catchUp(broken)
+		code := e.end()
+		if complaint := s.finish(""); complaint != "" {
+			return complaint
+		}
+		if code != 1 || !strings.Contains(e.out.String(), "gap in stream") {
+			return fmt.Sprintf("opened another source and ended with %d: %s", code, e.tail())
+		}
+		return ""
+	}},
+}
+
+// TestBreakagesAreCaught switches every breakage on.
+func TestBreakagesAreCaught(t *testing.T) {
+	for _, name := range fault.Switches() {
+		if !slices.ContainsFunc(breakages, func(b breakage) bool { return b.name == name }) {
+			t.Errorf("no scenario breaks %s", name)
+		}
+	}
+	for _, b := range breakages {
+		for _, c := range b.combos {
+			t.Run(b.name+"/"+c.String(), func(t *testing.T) {
+				t.Parallel()
+				if complaint := b.run(newScenario(t, c), ""); complaint != "" {
+					t.Fatalf("without the breakage: %s", complaint)
+				}
+				complaint := b.run(newScenario(t, c), "break:"+b.name)
+				if complaint == "" {
+					t.Fatal("the breakage was not noticed")
+				}
+				first, _, _ := strings.Cut(complaint, "\n")
+				t.Logf("noticed: %s", first)
+			})
+		}
+	}
+}
+
+// faults joins two lists of faults.
+func faults(a, b string) string { return strings.Trim(a+","+b, ",") }
+
+// finish catches up and lets the judge complain.
+func (s *scenario) finish(faults string) string {
+	s.t.Helper()
+	e := s.catchUp(faults)
+	code := e.end()
+	if v := s.judge(); !v.Clean() {
+		return v.String()
+	}
+	if code != 0 {
+		return fmt.Sprintf("exit %d: %s", code, e.tail())
+	}
+	return ""
+}
+
+// beside configures another pipeline from the same source to a target of its own.
+func (s *scenario) beside(pipeline string) (config string) {
+	s.t.Helper()
+	side, at := s.open(pipeline, s.combo.target, "")
+	if err := side.CreateTarget(context.Background()); err != nil {
+		s.t.Fatal(err)
+	}
+	config = s.write(pipeline, pipeline, s.sourceAt, at)
+	start(s.t, "", "outbox", "install", pipeline, "-f", config).want(0)
+	return config
+}
+
+// zombieWrites freezes the engine until another one has taken over, and lets it go on.
+func zombieWrites(s *scenario, broken string) string {
+	s.ledger(1, 40)
+	zombie := s.run(faults(broken, "stop:ack.before:2"))
+	eventually(s.t, "the engine is frozen", zombie.stopped)
+	if !s.target.SQLite {
+		// The sums of the accounts would stop a zombie, too; here the fence stands alone.
+		s.exec(s.target, `alter table waybill.position drop constraint position_check`)
+	}
+	successor := s.rival("")
+	s.grows("the successor takes over", successor)
+	eventually(s.t, "the successor has everything", func() bool { return s.judge().Lost == 0 })
+	zombie.signal(sigcont)
+	eventually(s.t, "the zombie has tried to write", func() bool {
+		return zombie.ended() || s.judge().Doubled > 0 || strings.Contains(zombie.out.String(), "standing by")
+	})
+	zombie.kill()
+	successor.kill()
+	return s.finish("")
+}
+
+// unflushed crashes a source whose last commit was not on disk when the engine could see it.
+func unflushed(s *scenario, broken string) string {
+	cluster := testenv.NewCluster(s.t, "synchronous_commit=off", "wal_writer_delay=10s", "wal_writer_flush_after=0")
+	s = s.onCluster(cluster)
+	s.load(&judge.Workload{Sessions: 1, Actions: 10, Seed: 1})
+	s.catchUp("").want(0)
+	e := s.run(faults(broken, "kill:write.committed"))
+	s.load(&judge.Workload{Sessions: 1, Actions: 1, Seed: 3})
+	e.want(killed)
+	cluster.Kill(s.t)
+	cluster.Start(s.t)
+	return s.finish("")
+}
