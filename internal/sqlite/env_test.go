@@ -20,7 +20,12 @@ const testStream = "p/sqlite"
 // patience bounds every wait.
 const patience = 20 * time.Second
 
-func TestMain(m *testing.M) { testenv.Main(m) }
+func TestMain(m *testing.M) {
+	if task := os.Getenv(helperEnv); task != "" {
+		os.Exit(help(task))
+	}
+	testenv.Main(m)
+}
 
 // app is the application's side of a database: database/sql and plain SQL.
 type app struct {
