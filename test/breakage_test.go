@@ -3,6 +3,8 @@ package test
 import (
 	"context"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -176,7 +178,8 @@ func (s *scenario) beside(pipeline string) (config string) {
 	return config
 }
 
-// zombieWrites freezes the engine until another one has taken over, and lets it go on.
+// zombieWrites freezes the engine until another one has taken over, and lets it go on. To take
+// over at once the other one is given the frozen one's state directory, its lock removed.
 func zombieWrites(s *scenario, broken string) string {
 	s.ledger(1, 40)
 	zombie := s.run(faults(broken, "stop:ack.before:2"))
@@ -185,7 +188,10 @@ func zombieWrites(s *scenario, broken string) string {
 		// The sums of the accounts would stop a zombie, too; here the fence stands alone.
 		s.exec(s.target, `alter table waybill.position drop constraint position_check`)
 	}
-	successor := s.rival("")
+	if err := os.Remove(filepath.Join(s.dir, "state", "state.db.lock")); err != nil {
+		s.t.Fatal(err)
+	}
+	successor := s.run("")
 	s.grows("the successor takes over", successor)
 	eventually(s.t, "the successor has everything", func() bool { return s.judge().Lost == 0 })
 	zombie.signal(sigcont)

@@ -69,6 +69,7 @@ func kill(t *testing.T, c combo, point, recovery string) {
 		return s.arrived() > before
 	})
 	took := time.Since(began)
+	eventually(t, "the engine carries on", func() bool { return third.ended() || s.arrived() > before+40 })
 	stats := stop()
 	third.signal(sigterm)
 	third.want(128 + int(sigterm))
