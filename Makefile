@@ -30,8 +30,10 @@ build: ## ./waybill, without cgo
 test: test-setup ## all tests; the one test command
 	$(GO) vet ./...
 	$(GO) vet -tags 'faults bench soak' ./...
-	$(GO) test -race -timeout 10m $$($(GO) list ./... | grep -Ev '$(NO_RACE)')
-	$(GO) test -timeout 12m $$($(GO) list ./... | grep -E '$(NO_RACE)')
+	@failed=0; \
+	$(GO) test -race -timeout 10m $$($(GO) list ./... | grep -Ev '$(NO_RACE)') || failed=1; \
+	$(GO) test -timeout 12m $$($(GO) list ./... | grep -E '$(NO_RACE)') || failed=1; \
+	exit $$failed
 
 test-setup:
 	@scripts/setup-test.sh
