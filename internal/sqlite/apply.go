@@ -2,15 +2,15 @@ package sqlite
 
 import (
 	"context"
-	"database/sql/driver"
 	"errors"
 	"fmt"
 	"strings"
 
-	waybill "github.com/waybill-data/waybill"
-	"github.com/waybill-data/waybill/internal/fault"
 	sqlitedriver "modernc.org/sqlite"
 	lib "modernc.org/sqlite/lib"
+
+	waybill "github.com/waybill-data/waybill"
+	"github.com/waybill-data/waybill/internal/fault"
 )
 
 // transact writes the batch and its position in one transaction.
@@ -151,7 +151,7 @@ func (w *Writer) apply(ctx context.Context, b *waybill.Batch) error {
 // referencesHold refuses an action at whose end a deferred foreign key points nowhere. At
 // the commit SQLite would say so too, but not whose it is.
 func (w *Writer) referencesHold(a *waybill.Action) error {
-	open, _, err := w.c.dc.(sqlitedriver.DBStatus).Status(sqlitedriver.DBStatusDeferredFKs, false)
+	open, _, err := w.c.dc.Status(sqlitedriver.DBStatusDeferredFKs, false)
 	if err != nil || open == 0 {
 		return err
 	}
@@ -203,7 +203,7 @@ func judge(pl *plan, c *waybill.Change, n int64) error {
 	case c.Op == waybill.Update:
 		return &refusal{reason: "there is no row with this key to update", remedy: "use upsert where the row may be missing"}
 	case pl.once:
-		return keyExists
+		return errKeyExists
 	}
 	return &refusal{reason: fmt.Sprintf("a trigger of table %s skipped the row", pl.table.name)}
 }
@@ -222,7 +222,7 @@ func (s *statement) run(ctx context.Context, c *waybill.Change) (int64, error) {
 		}
 		s.args[i].Value = v
 	}
-	res, err := s.Stmt.(driver.StmtExecContext).ExecContext(ctx, s.args)
+	res, err := s.ExecContext(ctx, s.args)
 	if err != nil {
 		return 0, err
 	}

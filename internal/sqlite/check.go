@@ -7,8 +7,9 @@ import (
 	"fmt"
 	"path/filepath"
 
-	waybill "github.com/waybill-data/waybill"
 	"golang.org/x/sys/unix"
+
+	waybill "github.com/waybill-data/waybill"
 )
 
 // report collects findings.
@@ -55,7 +56,7 @@ func (o *Outbox) Check(ctx context.Context, stream string) ([]waybill.Finding, e
 	if c == nil {
 		return r, err
 	}
-	defer c.close()
+	defer func() { _ = c.close() }()
 	mode, err := c.text(ctx, "PRAGMA journal_mode")
 	if err != nil {
 		return r, c.wrap("look at", err)
@@ -118,7 +119,7 @@ func (w *Writer) Check(ctx context.Context, stream string) ([]waybill.Finding, e
 	if c == nil {
 		return r, err
 	}
-	defer c.close()
+	defer func() { _ = c.close() }()
 	if err := c.begin(ctx); err != nil && !busy(err) {
 		r.bad("grant this user write access", "the database cannot be written: %s", message(err))
 	}

@@ -19,11 +19,26 @@ import (
 // conn is one connection to a database file, used by one goroutine at a time. It speaks to
 // the driver without database/sql: there is nothing to pool, and a statement costs less.
 type conn struct {
-	dc    driver.Conn
+	dc    driverConn
 	path  string      // as the user wrote it
 	info  fs.FileInfo // the file that was opened
 	wal   string      // the file of its write-ahead log
-	stmts map[string]driver.Stmt
+	stmts map[string]prepared
+}
+
+// driverConn and prepared are what the driver's connections and statements can do, the part
+// of it that is needed here.
+type driverConn interface {
+	driver.Conn
+	driver.ConnPrepareContext
+	driver.ExecerContext
+	sqlitedriver.DBStatus
+}
+
+type prepared interface {
+	driver.Stmt
+	driver.StmtExecContext
+	driver.StmtQueryContext
 }
 
 // connOptions are the settings of one connection.
@@ -51,17 +66,19 @@ func openConn(ctx context.Context, path string, o connOptions) (*conn, error) {
 		return nil, fmt.Errorf("open SQLite database %s: %w", path, err)
 	}
 	pragmas := append([]string{fmt.Sprintf("busy_timeout(%d)", o.busy.Milliseconds())}, o.pragmas...)
-	dsn := "file:" + (&url.URL{Path: resolved}).EscapedPath() + "?mode=rw"
-	for _, p := range pragmas {
-		dsn += "&_pragma=" + url.QueryEscape(p)
-	}
-	connector, err := sqlitedriver.NewConnector(dsn)
+	dsn := url.URL{Scheme: "file", Path: resolved, RawQuery: url.Values{"mode": {"rw"}, "_pragma": pragmas}.Encode()}
+	connector, err := sqlitedriver.NewConnector(dsn.String())
 	if err != nil {
 		return nil, fmt.Errorf("open SQLite database %s: %w", path, err)
 	}
-	c := &conn{path: path, info: info, wal: resolved + "-wal", stmts: map[string]driver.Stmt{}}
-	if c.dc, err = connector.Connect(ctx); err != nil {
+	c := &conn{path: path, info: info, wal: resolved + "-wal", stmts: map[string]prepared{}}
+	dc, err := connector.Connect(ctx)
+	if err != nil {
 		return nil, c.wrap("open", err)
+	}
+	var ok bool
+	if c.dc, ok = dc.(driverConn); !ok {
+		return nil, errors.Join(fmt.Errorf("open SQLite database %s: the driver has changed", path), dc.Close())
 	}
 	// The first read shows whether it is a database at all.
 	if _, err := c.row(ctx, "PRAGMA schema_version"); err != nil {
@@ -117,7 +134,7 @@ func (c *conn) syncWAL() error {
 	if err != nil {
 		return fmt.Errorf("flush the write-ahead log of %s: %w", c.path, err)
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	if err := f.Sync(); err != nil {
 		return fmt.Errorf("flush the write-ahead log of %s: %w", c.path, err)
 	}
@@ -130,7 +147,7 @@ func (c *conn) syncDir() error {
 	if err != nil {
 		return fmt.Errorf("flush the directory of %s: %w", c.path, err)
 	}
-	defer d.Close()
+	defer func() { _ = d.Close() }()
 	if err := d.Sync(); err != nil {
 		return fmt.Errorf("flush the directory of %s: %w", c.path, err)
 	}
@@ -150,12 +167,19 @@ func (c *conn) close() error {
 	return err
 }
 
-func (c *conn) prepare(ctx context.Context, sql string) (driver.Stmt, error) {
-	return c.dc.(driver.ConnPrepareContext).PrepareContext(ctx, sql)
+func (c *conn) prepare(ctx context.Context, sql string) (prepared, error) {
+	s, err := c.dc.PrepareContext(ctx, sql)
+	if err != nil {
+		return nil, err
+	}
+	if p, ok := s.(prepared); ok {
+		return p, nil
+	}
+	return nil, errors.Join(errors.New("the driver has changed"), s.Close())
 }
 
 // cached prepares one of the package's own statements once.
-func (c *conn) cached(ctx context.Context, sql string) (driver.Stmt, error) {
+func (c *conn) cached(ctx context.Context, sql string) (prepared, error) {
 	if s := c.stmts[sql]; s != nil {
 		return s, nil
 	}
@@ -169,7 +193,7 @@ func (c *conn) cached(ctx context.Context, sql string) (driver.Stmt, error) {
 
 // script runs statements without arguments or rows.
 func (c *conn) script(ctx context.Context, sql string) error {
-	_, err := c.dc.(driver.ExecerContext).ExecContext(ctx, sql, nil)
+	_, err := c.dc.ExecContext(ctx, sql, nil)
 	return err
 }
 
@@ -179,7 +203,7 @@ func (c *conn) exec(ctx context.Context, sql string, args ...any) (int64, error)
 	if err != nil {
 		return 0, err
 	}
-	res, err := s.(driver.StmtExecContext).ExecContext(ctx, named(args))
+	res, err := s.ExecContext(ctx, named(args))
 	if err != nil {
 		return 0, err
 	}
@@ -192,7 +216,7 @@ func (c *conn) each(ctx context.Context, sql string, fn func(row []driver.Value)
 	if err != nil {
 		return err
 	}
-	rows, err := s.(driver.StmtQueryContext).QueryContext(ctx, named(args))
+	rows, err := s.QueryContext(ctx, named(args))
 	if err != nil {
 		return err
 	}

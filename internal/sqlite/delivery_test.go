@@ -3,6 +3,7 @@ package sqlite
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -74,10 +75,7 @@ func (m *course) emit(rt *rapid.T) {
 	var states []map[string]string
 	state := m.model[len(m.model)-1]
 	for range rapid.IntRange(1, 2).Draw(rt, "actions") {
-		next := make(map[string]string, len(state))
-		for k, v := range state {
-			next[k] = v
-		}
+		next := maps.Clone(state)
 		number := len(m.model) + len(states)
 		tx.id = fmt.Sprintf("action-%d", number)
 		tx.Emit(m.t, insert("applied", fmt.Sprintf(`{"n":%d}`, number), "{}"))

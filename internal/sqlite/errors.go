@@ -7,16 +7,16 @@ import (
 	"strconv"
 	"strings"
 
-	waybill "github.com/waybill-data/waybill"
 	sqlitedriver "modernc.org/sqlite"
 	lib "modernc.org/sqlite/lib"
+
+	waybill "github.com/waybill-data/waybill"
 )
 
 // code is SQLite's extended result code of err, 0 where there is none. The lower eight bits
 // are the primary code.
 func code(err error) int {
-	var e *sqlitedriver.Error
-	if errors.As(err, &e) {
+	if e, ok := errors.AsType[*sqlitedriver.Error](err); ok {
 		return e.Code()
 	}
 	return 0
@@ -26,8 +26,8 @@ func primary(err error) int { return code(err) & 0xff }
 
 // message is SQLite's own text for err, without the driver's prefix and the number.
 func message(err error) string {
-	var e *sqlitedriver.Error
-	if !errors.As(err, &e) {
+	e, ok := errors.AsType[*sqlitedriver.Error](err)
+	if !ok {
 		return err.Error()
 	}
 	s := e.Error()

@@ -137,7 +137,7 @@ func (r *renewer) renew(ctx context.Context) (lost bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	defer c.close()
+	defer func() { _ = c.close() }()
 	now := time.Now().UnixMilli()
 	n, err := c.exec(ctx, renewSQL, now+r.w.opt.Lease.Milliseconds(), r.stream, r.epoch)
 	if err != nil {

@@ -97,10 +97,10 @@ func randomActions(t *testing.T, a *app, rng *rand.Rand, writer, rounds int) {
 	}
 	for i := range rounds {
 		exec("BEGIN IMMEDIATE")
-		changes, actions := 0, 1+rng.IntN(2)
+		actions := 1 + rng.IntN(2)
 		for j := range actions {
 			id := fmt.Sprintf("w%d-%d-%d", writer, i, j)
-			changes = 0
+			changes := 0
 			for range 1 + rng.IntN(4) {
 				exec("SAVEPOINT s")
 				exec("INSERT INTO waybill_outbox (action, changes) VALUES (?, ?)", id, upsertText(i))
@@ -529,14 +529,14 @@ func TestOpenErrors(t *testing.T) {
 // TestAwkwardPath: names that mean something in a URI, and a symbolic link.
 func TestAwkwardPath(t *testing.T) {
 	dir := t.TempDir()
-	real := filepath.Join(dir, "50% off? #1 & more.db")
+	file := filepath.Join(dir, "50% off? #1 & more.db")
 	seed := newSource(t, testStream)
-	seed.exec("VACUUM INTO '" + real + "'")
+	seed.exec("VACUUM INTO '" + file + "'")
 	link := filepath.Join(dir, "link.db")
-	if err := os.Symlink(real, link); err != nil {
+	if err := os.Symlink(file, link); err != nil {
 		t.Fatal(err)
 	}
-	c, err := openConn(ctx(t), real, connOptions{busy: patience})
+	c, err := openConn(ctx(t), file, connOptions{busy: patience})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -554,7 +554,7 @@ func TestAwkwardPath(t *testing.T) {
 	if b, err := o.Next(ctx(t)); err != nil || len(b.Actions) != 1 {
 		t.Fatalf("%d actions, %v", len(b.Actions), err)
 	}
-	if _, err := os.Stat(real + "-wal"); err != nil {
+	if _, err := os.Stat(file + "-wal"); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -635,4 +635,3 @@ func TestReachedAndBacklog(t *testing.T) {
 		t.Fatal("Reached compares positions of different sources")
 	}
 }
-

@@ -25,7 +25,7 @@ type plan struct {
 
 // statement is prepared SQL and where its arguments come from.
 type statement struct {
-	driver.Stmt
+	prepared
 	args    []driver.NamedValue
 	sources []source
 }
@@ -67,9 +67,9 @@ func (p *planner) forget() {
 
 func closePlans(list []*plan) {
 	for _, pl := range list {
-		pl.main.Close()
+		_ = pl.main.Close()
 		if pl.fallback != nil {
-			pl.fallback.Close()
+			_ = pl.fallback.Close()
 		}
 	}
 }
@@ -165,7 +165,7 @@ func (p *planner) build(ctx context.Context, c *waybill.Change) (*plan, error) {
 	}
 	if fallback.text != "" {
 		if pl.fallback, err = p.prepare(ctx, fallback); err != nil {
-			pl.main.Close()
+			_ = pl.main.Close()
 			return nil, err
 		}
 	}
@@ -201,7 +201,7 @@ func (p *planner) prepare(ctx context.Context, s sqlText) (*statement, error) {
 	if err != nil {
 		return nil, err
 	}
-	out := &statement{Stmt: st, args: make([]driver.NamedValue, len(s.sources)), sources: s.sources}
+	out := &statement{prepared: st, args: make([]driver.NamedValue, len(s.sources)), sources: s.sources}
 	for i := range out.args {
 		out.args[i].Ordinal = i + 1
 	}

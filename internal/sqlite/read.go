@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"math/rand/v2"
+	"slices"
 	"syscall"
 	"time"
 
@@ -224,7 +225,7 @@ func (p *portion) add(n int64, r []driver.Value) bool {
 	if p.list == nil {
 		p.list = list
 	} else {
-		p.list = append(p.list[:len(p.list):len(p.list)], list...)
+		p.list = append(slices.Clip(p.list), list...)
 	}
 	for i := range list {
 		a.Size += list[i].Size()

@@ -8,8 +8,9 @@ import (
 	"slices"
 	"strings"
 
-	waybill "github.com/waybill-data/waybill"
 	lib "modernc.org/sqlite/lib"
+
+	waybill "github.com/waybill-data/waybill"
 )
 
 // refusal is why a change can never be taken, before it is known which change it is.
@@ -17,7 +18,7 @@ type refusal struct{ reason, remedy string }
 
 func (r *refusal) Error() string { return r.reason }
 
-var keyExists = &refusal{reason: "a row with this key exists already", remedy: "use upsert where the row may exist"}
+var errKeyExists = &refusal{reason: "a row with this key exists already", remedy: "use upsert where the row may exist"}
 
 // refuse makes a *waybill.Refusal of what the change itself is the cause of, and leaves
 // everything else as it is.
@@ -73,7 +74,7 @@ func explainUnique(c *waybill.Change, msg string) *refusal {
 		own = own && slices.ContainsFunc(c.Key, func(k waybill.Column) bool { return strings.EqualFold(k.Name, name) })
 	}
 	if own && c.Op == waybill.Insert {
-		return keyExists
+		return errKeyExists
 	}
 	if own {
 		return &refusal{reason: "a row with the new key exists already"}

@@ -68,13 +68,16 @@ func convert(v waybill.Value, c *column) (out driver.Value, reason string) {
 		return int64(0), ""
 	case envelope.Object, envelope.Array:
 		return view(v.Raw), ""
+	case envelope.Invalid:
 	}
 	return nil, "the value is not valid JSON"
 }
 
 // view is b as a string. The driver copies what it binds, so b only has to stay as it is
 // while the statement runs.
-func view(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
+func view(b []byte) string {
+	return unsafe.String(unsafe.SliceData(b), len(b)) //nolint:gosec // nothing keeps the string, and b is never modified
+}
 
 func convertText(t []byte, c *column) (driver.Value, string) {
 	switch c.affinity {
@@ -86,6 +89,7 @@ func convertText(t []byte, c *column) (driver.Value, string) {
 			return nil, `the string is neither base64 nor \x and hexadecimal digits`
 		}
 		return b, ""
+	case integer, numeric, double:
 	}
 	// In columns of the numeric affinities SQLite makes a number of every text that looks
 	// like one, cutting it to what a float can hold.

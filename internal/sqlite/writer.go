@@ -10,9 +10,10 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	lib "modernc.org/sqlite/lib"
+
 	waybill "github.com/waybill-data/waybill"
 	"github.com/waybill-data/waybill/internal/fault"
-	lib "modernc.org/sqlite/lib"
 )
 
 // TargetOptions say which database is written, and by whom.

@@ -9,9 +9,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/waybill-data/waybill/internal/conformance"
-
 	waybill "github.com/waybill-data/waybill"
+	"github.com/waybill-data/waybill/internal/conformance"
 )
 
 // target is a Writer in use by a test.
