@@ -29,8 +29,8 @@ waybill carrying what they do to the CRM. Meanwhile the engine is killed in the 
 transactions, the CRM is taken away twice, and an observer looks for half-done work. At the
 end both databases are compared by plain SQL that shares no code with the engine.
 
-Nothing is needed and nothing is left behind, unless --dir or --keep says so. Exit 3 if the
-databases differ.`,
+Nothing is needed and nothing is left behind, unless --dir or --keep says so or something was
+found. Exit 3 if the databases differ.`,
 		Example: "  waybill demo\n  waybill demo --for 1m --keep",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -54,13 +54,14 @@ func (a *app) demo(ctx context.Context, length time.Duration, dir string, keep b
 	if dir, err = demoDir(dir); err != nil {
 		return err
 	}
-	if !keep {
-		defer func() {
-			if e := os.RemoveAll(dir); e != nil {
-				err = errors.Join(err, fmt.Errorf("remove the demo's files: %w", e))
-			}
-		}()
-	}
+	defer func() {
+		if keep {
+			return
+		}
+		if e := os.RemoveAll(dir); e != nil {
+			err = errors.Join(err, fmt.Errorf("remove the demo's files: %w", e))
+		}
+	}()
 	screen := demo.Screen{W: a.stderr, Colour: coloured(a.stderr.w)}
 	if a.stderr.watched() {
 		screen.Live, screen.Width = a.stderr.show, a.stderr.width
@@ -72,10 +73,10 @@ func (a *app) demo(ctx context.Context, length time.Duration, dir string, keep b
 		}
 		return err
 	}
-	if !keep {
+	if keep = keep || !report.Passed; !keep { // what failed is kept to be looked into
 		report.Dir = ""
 	}
-	if err := a.emit(report, func(w io.Writer) { report.Print(w, coloured(a.stdout), keep) }); err != nil {
+	if err := a.emit(report, func(w io.Writer) { report.Print(w, coloured(a.stdout)) }); err != nil {
 		return err
 	}
 	switch {

@@ -182,7 +182,12 @@ func TestBreakages(t *testing.T) {
 			if r.Passed || tc.found(&r) == 0 {
 				t.Errorf("found %s: %+v", r.Fault, r)
 			}
-			empty(t, tmp)
+			if filepath.Dir(r.Dir) != tmp {
+				t.Errorf("what failed is kept in %q, not below %s", r.Dir, tmp)
+			}
+			if v, err := demo.Judge(t.Context(), filepath.Join(r.Dir, "master.db"), filepath.Join(r.Dir, "crm.db")); err != nil || v.Differences() != r.Verdict.Differences() {
+				t.Errorf("judged again: %+v, %v", v, err)
+			}
 		})
 	}
 }

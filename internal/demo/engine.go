@@ -132,10 +132,10 @@ func (p *process) carries(ctx context.Context) error {
 	}
 }
 
-// engineError: the engine ended by itself, or did not begin.
+// engineError: the engine ended by itself, or does not do its work.
 type engineError struct{ why string }
 
-func (e *engineError) Error() string { return "the engine stopped by itself: " + e.why }
+func (e *engineError) Error() string { return "the engine gave up: " + e.why }
 
 func (p *process) pid() int { return p.cmd.Process.Pid }
 

@@ -150,8 +150,11 @@ func TestJudge(t *testing.T) {
 		}, func(v *Verdict) { v.Doubled++ }},
 		{"the end of an action is missing", []string{"delete from receipt where action = 150"}, func(v *Verdict) { v.Applied--; v.TornActions++ }},
 		{"an action lacks a phone", []string{"delete from phone where id = (select min(id) from phone)"}, func(v *Verdict) { v.LostRows++; v.TornCustomers++ }},
-		{"a customer is newer than its addresses", []string{"update address set version = version - 1 where id = (select min(id) from address)"},
-			func(v *Verdict) { v.Different++; v.TornCustomers++ }},
+		{
+			"a customer is newer than its addresses",
+			[]string{"update address set version = version - 1 where id = (select min(id) from address)"},
+			func(v *Verdict) { v.Different++; v.TornCustomers++ },
+		},
 		{"two actions are swapped", []string{
 			"update arrival set action = -action where action in (150, 151)",
 			"update arrival set action = 301 + action where action in (-150, -151)",

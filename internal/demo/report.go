@@ -16,8 +16,8 @@ type Report struct {
 	Passed     bool    `json:"passed"`
 	Fault      string  `json:"fault,omitempty"` // why it did not pass
 	ForSeconds float64 `json:"for_seconds"`
-	Seconds    float64 `json:"seconds"` // all told
-	Dir        string  `json:"dir,omitempty"`
+	Seconds    float64 `json:"seconds"`       // all told
+	Dir        string  `json:"dir,omitempty"` // where the databases are; empty if they are not kept
 
 	RolledBack int64 `json:"rolled_back"` // transactions that were written and rolled back
 	// Suppressed: deliveries that the source had no acknowledgement for when an engine started,
@@ -100,8 +100,8 @@ func (r *Report) damage() string {
 	return strings.Join(parts, ", ")
 }
 
-// Print writes the table for people.
-func (r *Report) Print(w io.Writer, colour, keep bool) {
+// Print writes the table for people, and where the databases are if they are kept.
+func (r *Report) Print(w io.Writer, colour bool) {
 	s := Screen{Colour: colour}
 	v := &r.Verdict
 	fmt.Fprintf(w, "\n%s\n\n", s.paint(bold, "customer master  ──▶  waybill  ──▶  CRM"))
@@ -133,10 +133,10 @@ func (r *Report) Print(w io.Writer, colour, keep bool) {
 	row("different", v.Different+v.Invented, "values, or rows of rolled back actions")
 	fmt.Fprintln(w, t.Render())
 	fmt.Fprintln(w)
-	r.printEnd(w, s, keep)
+	r.printEnd(w, s)
 }
 
-func (r *Report) printEnd(w io.Writer, s Screen, keep bool) {
+func (r *Report) printEnd(w io.Writer, s Screen) {
 	if r.Passed {
 		fmt.Fprintf(w, "%s Every action arrived: whole, in order, once.\n", s.paint(green+";"+bold, "✓"))
 	} else {
@@ -145,7 +145,7 @@ func (r *Report) printEnd(w io.Writer, s Screen, keep bool) {
 			fmt.Fprintf(w, "  %s\n", r.EngineError)
 		}
 	}
-	if keep {
+	if r.Dir != "" {
 		fmt.Fprintf(w, `
 Look yourself, with any SQLite shell:
   sqlite3 %[1]s
@@ -157,7 +157,7 @@ Look yourself, with any SQLite shell:
 `, filepath.Join(r.Dir, "crm.db"), filepath.Join(r.Dir, "master.db"), "The engine's configuration and log are beside them.")
 	}
 	fmt.Fprintf(w, "\nTry next:\n")
-	if !keep {
+	if r.Dir == "" {
 		fmt.Fprintf(w, "  waybill demo --for 1m --keep     longer, and keep both databases to look at\n")
 	}
 	fmt.Fprintf(w, "  waybill init                     write a waybill.yaml for your own databases\n")

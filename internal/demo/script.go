@@ -2,6 +2,7 @@ package demo
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"time"
 )
@@ -37,21 +38,23 @@ func plan(total time.Duration) []step {
 		sum += q.to - q.from
 	}
 	for i := range kills {
-		at := sum * time.Duration(2*i+1) / time.Duration(2*kills)
+		at := sum * time.Duration(2*i+1) / time.Duration(2*kills) // of the quiet time
 		for _, q := range quiet {
-			if length := q.to - q.from; at < length {
+			if at < q.to-q.from {
 				steps = append(steps, step{at: q.from + at, does: kill})
 				break
-			} else {
-				at -= length
 			}
+			at -= q.to - q.from
 		}
 	}
 	slices.SortFunc(steps, func(a, b step) int { return int(a.at - b.at) })
 	return steps
 }
 
-const maxKills = 200
+const (
+	maxKills     = 200
+	drainTimeout = 20 * time.Second // for what waited during an outage
+)
 
 func (s *show) play(ctx context.Context, step step) error {
 	switch step.does {
@@ -108,7 +111,11 @@ func (s *show) killAndRestart(ctx context.Context) error {
 	k.Survived++
 	k.SlowestBackSeconds = max(k.SlowestBackSeconds, back.Seconds())
 	after, _ := s.engine.told()
-	s.event("%s; back in %s; %s repeats suppressed", what, short(back), thousands(after-before))
+	repeats := thousands(after-before) + " repeats"
+	if after-before == 1 {
+		repeats = "1 repeat"
+	}
+	s.event("%s; back in %s; %s suppressed", what, short(back), repeats)
 	return nil
 }
 
@@ -184,11 +191,15 @@ func (s *show) backAgain(ctx context.Context, what string, d time.Duration, rele
 	}
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
-	for s.observer.applied.Load() < written && time.Since(begun) < startTimeout {
+	timer := time.NewTimer(drainTimeout)
+	defer timer.Stop()
+	for s.observer.applied.Load() < written {
 		select {
 		case <-tick.C:
 		case <-s.now.exited:
 			return &engineError{s.now.complaint()}
+		case <-timer.C:
+			return &engineError{fmt.Sprintf("what waited did not arrive within %s", drainTimeout)}
 		case <-ctx.Done():
 			return ctx.Err()
 		}

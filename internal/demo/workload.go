@@ -52,7 +52,7 @@ func newWorkload(db *sql.DB) *workload { return &workload{db: db, once: map[int6
 func (w *workload) run(ctx context.Context) error {
 	var g errgroup.Group
 	for i := range clerks {
-		seed := uint64(time.Now().UnixNano()) + uint64(i)           //nolint:gosec // any number will do
+		seed := uint64(time.Now().UnixNano()) + uint64(i)
 		c := &clerk{workload: w, r: rand.New(rand.NewPCG(seed, 1))} //nolint:gosec // names and numbers, no secrets
 		g.Go(func() error { return c.work(ctx) })
 	}
