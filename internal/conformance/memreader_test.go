@@ -207,10 +207,10 @@ func (r *memReader) parse(p waybill.Position) (n, base int, err error) {
 }
 
 func (r *memReader) Next(ctx context.Context) (waybill.Batch, error) {
+	if r.s.flaw == "deaf" {
+		ctx = context.WithoutCancel(ctx)
+	}
 	for {
-		if r.s.flaw == "deaf" {
-			ctx = context.WithoutCancel(ctx)
-		}
 		if err := ctx.Err(); err != nil {
 			return waybill.Batch{}, fmt.Errorf("read: %w", err)
 		}

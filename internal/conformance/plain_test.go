@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -196,7 +197,7 @@ func (w *plain) arrange(actions []waybill.Action) []waybill.Action {
 			out[i].Changes = waybill.ChangeList(nil)
 		}
 		if len(out) > 0 {
-			out[0].Changes = append(first, last...)
+			out[0].Changes = slices.Concat(first, last)
 		}
 		return out
 	}
@@ -254,7 +255,7 @@ func (w *plain) exec(ctx context.Context, tx *sql.Tx, c *waybill.Change) (int64,
 	case waybill.Delete:
 		query, args = "delete from "+table+" where "+strings.Join(where, " and "), keys
 	case waybill.Update:
-		query, args = "update "+table+" set "+strings.Join(sets, ", ")+" where "+strings.Join(where, " and "), append(setValues, keys...)
+		query, args = "update "+table+" set "+strings.Join(sets, ", ")+" where "+strings.Join(where, " and "), slices.Concat(setValues, keys)
 	default:
 		query, args = "insert into "+table+" ("+strings.Join(names, ", ")+") values ("+strings.Join(marks, ", ")+")", values
 		if op == waybill.Upsert {

@@ -1,6 +1,9 @@
 package judge
 
-import "fmt"
+import (
+	"context"
+	"fmt"
+)
 
 // save changes the customer and some of its phones; one may go, one may come. Half of the
 // saves do more under a savepoint and think better of it.
@@ -98,7 +101,7 @@ func (t *transaction) swapEmails(a, b int64) error {
 	emails := map[int64]any{}
 	for _, c := range []int64{a, b} {
 		var email string
-		if err := t.tx.QueryRowContext(t.ctx, t.s.w.Source.q(`select email from customer where id = $1`), c).Scan(&email); err != nil {
+		if err := t.tx.QueryRowContext(context.Background(), t.s.w.Source.q(`select email from customer where id = $1`), c).Scan(&email); err != nil {
 			return err
 		}
 		emails[c] = email

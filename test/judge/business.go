@@ -6,6 +6,7 @@ import (
 	"database/sql"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 )
@@ -21,38 +22,38 @@ type change struct {
 	Row    row    `json:"row,omitempty"`
 }
 
-// transaction is one business transaction. Every write goes to the table and to the list of
+// transaction is one business transaction. It is not interrupted: its outcome must be known.
+// Every write goes to the table and to the list of
 // changes that emit puts into the outbox.
 type transaction struct {
 	s       *session
-	ctx     context.Context
 	tx      *sql.Tx
 	id      string // the action's, for SQLite
 	changes []change
 	version map[int64]int64
 }
 
-func (s *session) begin(ctx context.Context) (*transaction, error) {
-	tx, err := s.w.Source.DB.BeginTx(ctx, nil)
+func (s *session) begin() (*transaction, error) {
+	tx, err := s.w.Source.DB.BeginTx(context.Background(), nil)
 	if err != nil {
 		return nil, fmt.Errorf("begin: %w", err)
 	}
-	return &transaction{s: s, ctx: ctx, tx: tx, id: strings.ToLower(rand.Text()), version: map[int64]int64{}}, nil
+	return &transaction{s: s, tx: tx, id: strings.ToLower(rand.Text()), version: map[int64]int64{}}, nil
 }
 
 func (t *transaction) exec(query string, args ...any) error {
-	_, err := t.tx.ExecContext(t.ctx, t.s.w.Source.q(query), args...)
+	_, err := t.tx.ExecContext(context.Background(), t.s.w.Source.q(query), args...)
 	return err
 }
 
 func (t *transaction) number(query string, args ...any) (n int64, err error) {
-	err = t.tx.QueryRowContext(t.ctx, t.s.w.Source.q(query), args...).Scan(&n)
+	err = t.tx.QueryRowContext(context.Background(), t.s.w.Source.q(query), args...).Scan(&n)
 	return n, err
 }
 
 // ids reads a list of numbers in order.
 func (t *transaction) ids(query string, args ...any) ([]int64, error) {
-	rows, err := t.tx.QueryContext(t.ctx, t.s.w.Source.q(query), args...)
+	rows, err := t.tx.QueryContext(context.Background(), t.s.w.Source.q(query), args...)
 	if err != nil {
 		return nil, err
 	}
@@ -94,9 +95,7 @@ func (t *transaction) note(op, entity string, key, set row) {
 func (t *transaction) insert(table string, key, set row) error {
 	all := row{}
 	for _, part := range []row{key, set} {
-		for c, v := range part {
-			all[c] = v
-		}
+		maps.Copy(all, part)
 	}
 	var names, marks []string
 	var args []any

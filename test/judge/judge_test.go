@@ -3,6 +3,7 @@ package judge
 import (
 	"context"
 	"encoding/json"
+	"maps"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -81,9 +82,7 @@ func statement(c change) (string, []any) {
 	}
 	all := row{}
 	for _, part := range []row{c.Key, c.Row} {
-		for name, v := range part {
-			all[name] = v
-		}
+		maps.Copy(all, part)
 	}
 	names, args := list(all, ", ", "%")
 	query := "insert into " + c.Entity + " (" + names + ") values (" + strings.Repeat("?, ", len(args)-1) + "?)"

@@ -83,11 +83,12 @@ end;
 
 // CreateSource makes the business tables of a source with room for that many customers.
 func (s *Side) CreateSource(ctx context.Context, customers int) error {
-	ddl := businessTables + directory
+	var ddl strings.Builder
+	ddl.WriteString(businessTables + directory)
 	for id := range customers {
-		ddl += fmt.Sprintf("insert into directory values (%d, 0);\n", id+1)
+		fmt.Fprintf(&ddl, "insert into directory values (%d, 0);\n", id+1)
 	}
-	return s.script(ctx, ddl)
+	return s.script(ctx, ddl.String())
 }
 
 // CreateTarget makes the business tables of a target, and the log of arrivals.

@@ -76,26 +76,26 @@ type session struct {
 
 var errRollBack = errors.New("rolled back on purpose")
 
-func (s *session) run(ctx context.Context) (Stats, error) {
-	var stats Stats
+func (s *session) run(ctx context.Context) (stats Stats, err error) {
 	for range s.w.Actions {
 		if ctx.Err() != nil {
-			return stats, nil
+			break
 		}
 		s.step++
-		err := s.action(context.WithoutCancel(ctx))
+		err = s.action()
 		switch {
 		case err == nil:
 			stats.Committed++
 			s.w.done.Add(1)
 		case errors.Is(err, errRollBack):
 			stats.RolledBack++
+			err = nil
 		default:
 			return stats, fmt.Errorf("action %d: %w", s.step, err)
 		}
 		s.think(ctx)
 	}
-	return stats, nil
+	return stats, err
 }
 
 func (s *session) think(ctx context.Context) {
@@ -111,14 +111,14 @@ func (s *session) think(ctx context.Context) {
 }
 
 // action writes one business action in a transaction of its own.
-func (s *session) action(ctx context.Context) error {
-	t, err := s.begin(ctx)
+func (s *session) action() error {
+	t, err := s.begin()
 	if err != nil {
 		return err
 	}
 	defer t.tx.Rollback()
 	a, b := s.pick(), s.pick()
-	name := ""
+	var name string
 	switch dice := s.rng.IntN(20); {
 	case dice < 9:
 		name = "customer.saved"
