@@ -229,3 +229,5 @@ func wantGap(t testing.TB, o *Outbox, at waybill.Position) {
 		t.Fatalf("Open(%q): %v, want a gap", at, err)
 	}
 }
+
+func isGap(err error) bool { return errors.Is(err, waybill.ErrGap) }

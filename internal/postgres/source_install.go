@@ -37,7 +37,10 @@ func (o *Outbox) Install(ctx context.Context, streams ...string) error {
 // only what nothing else uses: a target's state may be kept in it.
 const uninstallSQL = `do $$
 begin
-  if to_regclass('waybill.consumer') is null or exists (select from waybill.consumer) then
+  if to_regclass('waybill.consumer') is null then
+    return;
+  end if;
+  if exists (select from waybill.consumer) then
     return;
   end if;
   drop table waybill.outbox, waybill.outbox_order, waybill.outbox_control, waybill.consumer;
