@@ -79,6 +79,7 @@ type Writer struct {
 	steps  []sentStep        //
 	arrays []byte            //
 	halt   func(step string) // tests wait here; nil
+	single uint64            // batches that were applied change by change
 }
 
 // doubtfulCommit is a batch whose commit was not answered.

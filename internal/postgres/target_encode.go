@@ -201,8 +201,6 @@ func appendInteger(dst []byte, base uint32, raw []byte) ([]byte, bool) {
 // parseFloat reads a lexeme as the server does. What under- or overflows is left to the server.
 func parseFloat(raw []byte, bits int) (float64, bool) {
 	switch string(raw) {
-	case "NaN":
-		return math.NaN(), true
 	case "Infinity":
 		return math.Inf(1), true
 	case "-Infinity":

@@ -58,6 +58,8 @@ func (w *Writer) apply(ctx context.Context, b waybill.Batch) error {
 			return w.unlessFenced(ctx, b, w.refusal(ctx, b, step))
 		default:
 			single = true
+			w.single++
+			w.log.Debug("applying a batch change by change", "stream", w.stream, "actions", len(b.Actions), "because", step.pg.Code)
 		}
 	}
 }
