@@ -140,10 +140,10 @@ func TestPurgeGivesWay(t *testing.T) {
 	s := newSource(t)
 	o := s.reader(t, testStream)
 	open(t, o, "")
-	s.emitMany(t, 10)
 	held := s.session(t)
 	held.exec(`begin`)
 	late := held.emit(1, 1)
+	s.emitMany(t, 10)
 	_, at := drain(t, o, "")
 	ack(t, o, at)
 	for i, want := range []string{"flipped", "busy", "busy"} {
