@@ -145,13 +145,18 @@ func (x *reading) close() {
 // next reads one batch and checks what holds for every batch.
 func (x *reading) next() []got {
 	x.t.Helper()
+	return x.check(x.nextBatch())
+}
+
+func (x *reading) nextBatch() waybill.Batch {
+	x.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	b, err := x.r.Next(ctx)
 	if err != nil {
 		x.t.Fatalf("Next after %q: %v", x.at, err)
 	}
-	return x.check(b)
+	return b
 }
 
 func (x *reading) check(b waybill.Batch) []got {

@@ -53,6 +53,7 @@ func orderRules() []readerRule {
 			}
 		}},
 		{name: "reopened at every position", test: reopenedEverywhere},
+		{name: "reopened within a batch", test: reopenedWithin},
 		{name: "same on every read", test: func(t *testing.T, s *Source) {
 			s.emitN(t, 25)
 			first := s.open(t, "", 0)
@@ -101,6 +102,26 @@ func orderRules() []readerRule {
 		{name: "a held transaction delays only itself", needs: concurrent, test: heldTransaction},
 		{name: "order is commit order", needs: concurrent, test: commitOrder},
 		{name: "a position amid held transactions", needs: concurrent, test: heldAcrossReopen},
+	}
+}
+
+// reopenedWithin reopens where the pump cuts a batch in front of a refused action.
+func reopenedWithin(t *testing.T, s *Source) {
+	ids := s.emitN(t, 6)
+	x := s.open(t, "", 0)
+	read := 0
+	for read < len(ids) {
+		b := x.nextBatch()
+		for i := range len(b.Actions) {
+			read++
+			if b.At == nil {
+				t.Log("LEFT OUT: batches cannot be cut")
+				continue
+			}
+			y := s.open(t, b.At(i), uint64(read))
+			wantIDs(t, y.drain(), uint64(read), ids[read:]...)
+			y.close()
+		}
 	}
 }
 

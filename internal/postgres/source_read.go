@@ -334,13 +334,20 @@ func (o *Outbox) cut() waybill.Batch {
 		p.id, p.xid, p.ord = r.action.ID, r.xid, r.ord
 		b.Actions = append(b.Actions, r.action)
 	}
+	handed := o.ready[:n]
 	o.ready = o.ready[n:]
 	p.from, p.to = o.window.from, o.window.to
+	within := p
 	if len(o.ready) == 0 && o.refusal == nil && o.window.exhausted() {
 		p.from, p.ord = p.to, 0
 		o.headServed = max(o.headServed, o.window.heads)
 	}
 	o.at, o.token = p, p.encode()
 	b.Upto = o.token
+	b.At = func(i int) waybill.Position {
+		r, q := &handed[i], within
+		q.ord, q.seq, q.id, q.xid = r.ord, r.action.Seq, r.action.ID, r.xid
+		return q.encode()
+	}
 	return b
 }
