@@ -172,13 +172,14 @@ func TestBreakages(t *testing.T) {
 		found func(r *demo.Report) int64
 	}{
 		{"ack-early", func(r *demo.Report) int64 { return r.Verdict.Lost() }},
-		{"position-apart", func(r *demo.Report) int64 { return r.Verdict.Doubled }},
+		// what comes twice may be refused, and all that follows is then missing
+		{"position-apart", func(r *demo.Report) int64 { return r.Verdict.Doubled + r.Verdict.Lost() }},
 		{"position-first", func(r *demo.Report) int64 { return r.Verdict.Lost() }},
 		{"split-action", func(r *demo.Report) int64 { return r.Verdict.Torn() + r.Observer.Torn }},
 	} {
 		t.Run(tc.fault, func(t *testing.T) {
 			tmp := t.TempDir()
-			r := play(t, faulty, tmp, "break:"+tc.fault, "--for", "5s").end(t, 3)
+			r := play(t, faulty, tmp, "break:"+tc.fault, "--for", "8s").end(t, 3)
 			if r.Passed || tc.found(&r) == 0 {
 				t.Errorf("found %s: %+v", r.Fault, r)
 			}

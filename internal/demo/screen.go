@@ -59,9 +59,10 @@ func (s *show) draw(ctx context.Context) {
 }
 
 func (s *show) figures() string {
-	written, applied := s.workload.written.Load(), s.observer.applied.Load()
+	applied := s.observer.applied.Load()
+	written := max(s.workload.written.Load(), applied) // an action may be there before its clerk counts it
 	return fmt.Sprintf("written %s · at CRM %s · waiting %s · looks %s",
-		thousands(written), thousands(applied), thousands(max(0, written-applied)), thousands(s.observer.looks.Load()))
+		thousands(written), thousands(applied), thousands(written-applied), thousands(s.observer.looks.Load()))
 }
 
 // status is one line that fits the screen: figures, and a bar in the room that is left.

@@ -71,8 +71,8 @@ func (s *show) play(ctx context.Context, step step) error {
 type moment int
 
 const (
-	inTransaction moment = iota // a write transaction is open at the CRM
-	afterCommit                 // one was committed, and nothing has happened since
+	afterCommit   moment = iota // a write transaction was committed at the CRM, and nothing more
+	inTransaction               // one is open
 )
 
 // strike kills the engine, at either moment in turn, and says so.

@@ -15,7 +15,7 @@ import (
 )
 
 const (
-	aimFor   = 1500 * time.Millisecond // then the kill comes anyway
+	aimFor   = 2000 * time.Millisecond // then the kill comes anyway
 	aimEvery = 100 * time.Microsecond
 	// The -shm file ("WAL-mode File Format", section 2): the byte on which SQLite holds a POSIX
 	// lock during a write transaction, and where it counts the transactions committed.
@@ -42,12 +42,14 @@ func newStriker(crm string) *striker { return &striker{crm: crm} }
 // the process was frozen, the moment proved right, and it did not run again.
 func (s *striker) strike(ctx context.Context, p *process, want moment) (hit bool, err error) {
 	for end := time.Now().Add(aimFor); time.Now().Before(end) && !p.dead() && ctx.Err() == nil; {
-		if err := s.awaitTransaction(ctx, p); err != nil {
+		begins, err := s.awaitTransaction(ctx, p)
+		if err != nil {
 			return false, err
 		}
-		if want == inTransaction {
+		switch {
+		case want == inTransaction:
 			hit, err = s.inside(p)
-		} else {
+		case begins:
 			hit, err = s.afterCommit(p)
 		}
 		if hit {
@@ -66,25 +68,25 @@ func (s *striker) strike(ctx context.Context, p *process, want moment) (hit bool
 	return false, ctx.Err()
 }
 
-// awaitTransaction returns when the process, after a rest, begins to write. It gives up
-// waiting for the rest, and for the writing, after a while.
-func (s *striker) awaitTransaction(ctx context.Context, p *process) error {
+// awaitTransaction returns true when the process, after a rest, begins to write; false if that
+// does not come within a while.
+func (s *striker) awaitTransaction(ctx context.Context, p *process) (bool, error) {
 	const rested = 3 // looks in a row that found it resting
 	rest := 0
 	for end := time.Now().Add(aimFor / 5); time.Now().Before(end) && !p.dead() && ctx.Err() == nil; {
 		holds, err := s.writes(p.pid())
 		if err != nil {
-			return err
+			return false, err
 		}
 		if holds && rest >= rested {
-			return nil
+			return true, nil
 		}
 		if rest++; holds {
 			rest = 0
 		}
 		time.Sleep(aimEvery)
 	}
-	return nil
+	return false, nil
 }
 
 // inside freezes a process that writes, and tells whether it was still, or again, in the
