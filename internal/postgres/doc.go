@@ -45,22 +45,22 @@
 //
 // # States and failures of the reader
 //
-//	closed ──Open──► idle ──poll finds a window──► in a window ──its end──► idle
-//	   ▲               │ any error                     │
-//	   └───────────────┴───────────────────────────────┘
+//		closed ──Open──► idle ──poll finds a window──► in a window ──its end──► idle
+//		   ▲               │ any error                     │
+//		   └───────────────┴───────────────────────────────┘
 //
-//   - An error in Next closes the connection; Open at the last Upto goes on, in the middle of a
-//     window too: the window's end is part of the position.
-//   - A window is handed on only when it is on the source's disk. The reader compares the
-//     write-ahead log's flushed and inserted positions and, where the one is behind, commits a
-//     record of its own, which waits for the disk (transactions with synchronous_commit off can
-//     be seen before).
-//   - A row that is no list of changes (somebody wrote past waybill.emit) ends the stream in
-//     front of its action with a *waybill.Refusal, each time again.
-//   - The acknowledgement is written at most once a second and by Close. After a crash it is
-//     behind the target; Suppressed then counts what need not be sent again.
-//   - The consumer's row is looked at in every poll: where it was dropped meanwhile, rows may
-//     have been purged, and that is a gap.
+//	  - An error in Next closes the connection; Open at the last Upto goes on, in the middle of a
+//	    window too: the window's end is part of the position.
+//	  - A window is handed on only when it is on the source's disk. The reader compares the
+//	    write-ahead log's flushed and inserted positions and, where the one is behind, commits a
+//	    record of its own, which waits for the disk (transactions with synchronous_commit off can
+//	    be seen before).
+//	  - A row that is no list of changes (somebody wrote past waybill.emit) ends the stream in
+//	    front of its action with a *waybill.Refusal, each time again.
+//	  - The acknowledgement is written at most once a second and by Close. After a crash it is
+//	    behind the target; Suppressed then counts what need not be sent again.
+//	  - The consumer's row is looked at in every poll: where it was dropped meanwhile, rows may
+//	    have been purged, and that is a gap.
 //
 // # Purging
 //

@@ -130,7 +130,7 @@ end $$;
 
 -- Says what is wrong with a list of changes, in one clause, and null if nothing is.
 create or replace function waybill.outbox_fault(changes jsonb) returns text
-language plpgsql immutable parallel safe set search_path = pg_catalog, pg_temp as $$
+language plpgsql stable parallel safe set search_path = pg_catalog, pg_temp as $$
 declare
   c jsonb;
   i bigint;

@@ -2,7 +2,9 @@ package postgres
 
 import (
 	"fmt"
+	"slices"
 	"testing"
+	"time"
 
 	"github.com/waybill-data/waybill"
 	"github.com/waybill-data/waybill/internal/testenv"
@@ -46,4 +48,43 @@ func BenchmarkDrain(b *testing.B) {
 		_ = o.Close()
 	}
 	b.ReportMetric(float64(n)*float64(b.N)/b.Elapsed().Seconds(), "actions/s")
+}
+
+// BenchmarkLatency reads what four writers emit at 1,000 actions a second together, with
+// commits that wait for the disk, and reports the time from emit to Next.
+func BenchmarkLatency(b *testing.B) {
+	const seconds, rate, writers = 10, 1000, 4
+	c := testenv.NewCluster(b)
+	s := &source{url: c.URL("postgres")}
+	s.install(b, testStream)
+	o := s.reader(b, testStream)
+	var late []time.Duration
+	for b.Loop() {
+		open(b, o, "")
+		start := time.Now().Add(100 * time.Millisecond)
+		for w := range writers {
+			x := s.session(b)
+			go func() {
+				for i := w; i < seconds*rate; i += writers {
+					time.Sleep(time.Until(start.Add(time.Duration(i) * time.Second / rate)))
+					x.emit(w, i)
+				}
+			}()
+		}
+		for n := 0; n < seconds*rate; {
+			batch, err := o.Next(b.Context())
+			if err != nil {
+				b.Fatal(err)
+			}
+			now := time.Now()
+			for i := range batch.Actions {
+				late = append(late, now.Sub(batch.Actions[i].Time))
+			}
+			n += len(batch.Actions)
+		}
+		_ = o.Close()
+	}
+	slices.Sort(late)
+	b.ReportMetric(float64(late[len(late)/2].Microseconds())/1000, "ms-median")
+	b.ReportMetric(float64(late[len(late)*99/100].Microseconds())/1000, "ms-p99")
 }

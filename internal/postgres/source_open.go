@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -108,7 +109,7 @@ func (o *Outbox) openOn(ctx context.Context, conn *pgx.Conn, after waybill.Posit
 	p.source, p.timeline = s.source, s.timeline
 	o.at, o.token, o.registered = p, after, c.registered
 	o.window = window{from: p.from, to: p.to, ord: p.ord, more: !p.atEnd()}
-	o.idle, o.polled = 0, o.polled.Truncate(0)
+	o.idle, o.polled = 0, time.Time{}
 	o.side.opened(s, c)
 	return nil
 }
@@ -233,7 +234,7 @@ func (o *Outbox) known(ctx context.Context, conn *pgx.Conn, c consumer, p positi
 	}
 	seen := fmt.Sprintf("(pg_visible_in_snapshot(xid, '%s') or ord <= %d and pg_visible_in_snapshot(xid, '%s'))", p.from, p.ord, p.to)
 	var n uint64
-	err = conn.QueryRow(ctx, "select count(distinct xid) from ("+acked.followingSQL()+") f where "+seen).Scan(&n)
+	err = conn.QueryRow(ctx, "select count(distinct xid) from ("+acked.followingSQL()+") f where "+seen, pgx.QueryExecModeExec).Scan(&n)
 	if err != nil {
 		return false, classify(err, "count the applied actions")
 	}

@@ -35,6 +35,10 @@ const (
 	// written and waits to be emptied.
 	flipBytes = 8 << 20
 	flipAge   = 10 * time.Second
+	// answerTimeout bounds the wait for an answer to what is quick where the server is well, and
+	// cursorTimeout for the cursor of a large window, which sorts all of it.
+	answerTimeout = 30 * time.Second
+	cursorTimeout = 10 * time.Minute
 	// closeTimeout bounds what Close still does at the source.
 	closeTimeout = 2 * time.Second
 	// backlogBound is where Backlog stops counting.

@@ -38,13 +38,14 @@ from (
 
 // pollSQL takes, in one statement and thus one snapshot, that snapshot and the transactions
 // that it sees and the last one ($1 its end, $2 those that were running in it) did not. The
-// first row is the head: the snapshot, and how many transactions there are, at most $3,
-// whether everything up to it is on disk, the highest transaction in the outbox, and the
+// first row is the head: the snapshot, and how many transactions there are, at most $3, the end
+// of the log, which is past their commits, unless it is on disk already, the highest transaction in the outbox, and the
 // consumer's registration. The rows themselves come only if there are fewer than $3.
 var pollSQL = `with recent as materialized (select count(*) as n from (` + windowSQL + ` limit $3::int) l),
 w as materialized (select xid, ord from (` + windowSQL + `) o where (select n from recent) < $3::int)
 select null::xid8, null::int8, null::int2, null::int8, null::uuid, null::timestamptz, pg_current_snapshot()::text,
-  concat_ws(' ', (select n from recent), pg_current_wal_flush_lsn() >= pg_current_wal_insert_lsn(),
+  concat_ws(' ', (select n from recent),
+    case when pg_current_wal_flush_lsn() < pg_current_wal_insert_lsn() then pg_current_wal_insert_lsn()::text else '-' end,
     coalesce((select xid from waybill.outbox_order order by xid desc limit 1), '0'),
     coalesce((select registered::text from waybill.consumer where name = $5::text), '-')), null::jsonb
 union all (` + fmt.Sprintf(boundedRows, "$4::int8", "w") + `)`
@@ -57,7 +58,8 @@ var rowsSQL = fmt.Sprintf(boundedRows, "$3::int8", "unnest($1::text::xid8[], $2:
 
 // flushSQL writes a record and, being a commit, waits until it is on disk, and everything
 // before it.
-const flushSQL = `select pg_logical_emit_message(true, 'waybill', '')`
+// It does so only if the log was not flushed up to $1 meanwhile.
+const flushSQL = `select pg_logical_emit_message(true, 'waybill', '') where pg_current_wal_flush_lsn() < $1::text::pg_lsn`
 
 // window is what lies between two snapshots, as far as it was not read yet.
 type window struct {
@@ -155,6 +157,8 @@ func (o *Outbox) pause(ctx context.Context) error {
 
 // poll looks for a new window and reads its first rows.
 func (o *Outbox) poll(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
 	o.polled = time.Now()
 	from := o.at.from
 	limit := o.opts.MaxActions + 1
@@ -184,7 +188,7 @@ func (o *Outbox) poll(ctx context.Context) error {
 		o.idle++
 	} else {
 		o.idle = 0
-		if err := o.flush(ctx, head.flushed); err != nil {
+		if err := o.flush(ctx, head.lsn); err != nil {
 			return err
 		}
 	}
@@ -196,21 +200,21 @@ func (o *Outbox) poll(ctx context.Context) error {
 	return nil
 }
 
-// flush makes sure that what was just read is on the source's disk: a transaction with
+// flush makes sure that the source's log is on disk up to lsn: a transaction with
 // synchronous_commit off can be seen before.
-func (o *Outbox) flush(ctx context.Context, flushed bool) error {
-	if flushed || fault.Broken(fault.NoFlush) {
+func (o *Outbox) flush(ctx context.Context, lsn string) error {
+	if lsn == "-" || fault.Broken(fault.NoFlush) {
 		return nil
 	}
-	_, err := o.conn.PgConn().ExecPrepared(ctx, flushStatement, nil, nil, nil).Close()
+	_, err := o.conn.PgConn().ExecPrepared(ctx, flushStatement, [][]byte{[]byte(lsn)}, nil, nil).Close()
 	return err
 }
 
 // pollHead is the first row of a poll.
 type pollHead struct {
-	count      int // of transactions, up to the limit
 	now        snapshot
-	flushed    bool
+	count      int    // of transactions, up to the limit
+	lsn        string // the end of the source's log, or "-" if that is on disk
 	last       uint64 // the highest transaction in the outbox, all of it considered
 	registered string
 }
@@ -224,7 +228,7 @@ func parsePollHead(snap, rest string) (pollHead, error) {
 	if len(f) != 4 {
 		return pollHead{}, fmt.Errorf("the poll's head is %q", rest)
 	}
-	h := pollHead{now: now, flushed: f[1] == "t", registered: f[3]}
+	h := pollHead{now: now, lsn: f[1], registered: f[3]}
 	if h.count, err = strconv.Atoi(f[0]); err != nil {
 		return pollHead{}, err
 	}
@@ -248,6 +252,8 @@ func (o *Outbox) page(ctx context.Context) error {
 	if w.last > 0 {
 		n = min(n, max(minRows, 2*w.last))
 	}
+	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
 	xids, ords := []byte{'{'}, []byte{'{'}
 	for i, p := range w.pairs[:n] {
 		if i > 0 {
@@ -280,6 +286,8 @@ func (o *Outbox) page(ctx context.Context) error {
 // keeps outside any transaction, so that no snapshot is held for as long as the window takes.
 func (o *Outbox) fetch(ctx context.Context) error {
 	w := &o.window
+	ctx, cancel := context.WithTimeout(ctx, cursorTimeout)
+	defer cancel()
 	if !w.cursor {
 		rest := position{from: w.from, to: w.to, ord: w.ord}
 		sql := fmt.Sprintf(`begin; declare waybill_window no scroll cursor with hold for

@@ -127,18 +127,27 @@ func (s *side) run(ctx context.Context) {
 		if s.lock(ctx) != nil {
 			return
 		}
-		var err error
-		if time.Since(s.wroteAt) >= s.ackEvery {
-			err = s.writeAck(ctx)
-		}
-		if err == nil && time.Since(s.purgedAt) >= s.purgeEvery {
-			_, err = s.purge(ctx)
-		}
+		err := s.chores(ctx)
 		s.unlock()
 		if err != nil && ctx.Err() == nil {
 			s.log.Warn("could not acknowledge or purge at the source; trying again", "error", err)
 		}
 	}
+}
+
+func (s *side) chores(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
+	if time.Since(s.wroteAt) >= s.ackEvery {
+		if err := s.writeAck(ctx); err != nil {
+			return err
+		}
+	}
+	if time.Since(s.purgedAt) >= s.purgeEvery {
+		_, err := s.purge(ctx)
+		return err
+	}
+	return nil
 }
 
 // connected returns the connection, which must be to the database that Open found, if any.
@@ -234,11 +243,11 @@ func (s *side) writeAck(ctx context.Context) error {
 	if p == s.written {
 		return nil
 	}
+	s.wroteAt = time.Now() // a failure, too, is not repeated sooner
 	conn, err := s.connected(ctx)
 	if err != nil {
 		return err
 	}
-	s.wroteAt = time.Now()
 	tag, err := conn.Exec(ctx, `update waybill.consumer set position = $2, seq = $3, last_id = $4, floor = $5::text::pg_snapshot,
   updated_at = clock_timestamp() where name = $1 and registered = $6::text::uuid and seq <= $3`,
 		s.opts.Stream, string(p), at.seq, at.id, at.from.String(), s.registered)
@@ -246,20 +255,35 @@ func (s *side) writeAck(ctx context.Context) error {
 		return classify(err, "acknowledge at the source")
 	}
 	if tag.RowsAffected() == 0 {
-		return &waybill.GapError{Stream: s.opts.Stream, Reason: "the consumer was dropped, or is ahead, at the source"}
+		return s.ackRefused(ctx, conn)
 	}
 	s.written = p
 	fault.Hit(fault.AckDone)
 	return nil
 }
 
+// ackRefused tells why an acknowledgement changed nothing: the worker that took the stream
+// over has acknowledged more, which is fine, or there is no such consumer any more.
+func (s *side) ackRefused(ctx context.Context, conn *pgx.Conn) error {
+	var there bool
+	err := conn.QueryRow(ctx, `select exists (select from waybill.consumer where name = $1 and registered = $2::text::uuid)`,
+		s.opts.Stream, s.registered).Scan(&there)
+	if err != nil {
+		return classify(err, "acknowledge at the source")
+	}
+	if !there {
+		return &waybill.GapError{Stream: s.opts.Stream, Reason: "the consumer was dropped at the source while it was read"}
+	}
+	return nil
+}
+
 // purge empties a half of the outbox if it can; see outbox_purge. The caller holds the lock.
 func (s *side) purge(ctx context.Context) (string, error) {
+	s.purgedAt = time.Now()
 	conn, err := s.connected(ctx)
 	if err != nil {
 		return "", err
 	}
-	s.purgedAt = time.Now()
 	fault.Hit(fault.PurgeBefore)
 	sql := `select waybill.outbox_purge($1, $2)`
 	if fault.Broken(fault.PurgeUnacked) {
@@ -294,7 +318,7 @@ func (o *Outbox) Head(ctx context.Context) (waybill.Position, error) {
 	if err != nil {
 		return "", classify(err, "look at the head of the outbox")
 	}
-	h, err := parsePollHead(snap, "0 t "+last+" -")
+	h, err := parsePollHead(snap, "0 - "+last+" -")
 	if err != nil {
 		return "", err
 	}
@@ -346,7 +370,7 @@ select count(*), coalesce(extract(epoch from clock_timestamp() - (select min(b.a
 		n   int64
 		age float64
 	)
-	if err := conn.QueryRow(ctx, sql).Scan(&n, &age); err != nil {
+	if err := conn.QueryRow(ctx, sql, pgx.QueryExecModeExec).Scan(&n, &age); err != nil {
 		return 0, 0, classify(err, "look at the backlog")
 	}
 	return n, time.Duration(max(age, 0) * float64(time.Second)), nil
