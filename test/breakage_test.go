@@ -169,7 +169,11 @@ func (s *scenario) finish(faults string) string {
 // beside configures another pipeline from the same source to a target of its own.
 func (s *scenario) beside(pipeline string) (config string) {
 	s.t.Helper()
-	side, at := s.open(pipeline, s.combo.target, "")
+	url := ""
+	if s.combo.target == postgres {
+		url = testenv.Postgres(s.t).URL
+	}
+	side, at := s.open(pipeline, s.combo.target, url, "")
 	if err := side.CreateTarget(context.Background()); err != nil {
 		s.t.Fatal(err)
 	}
@@ -206,13 +210,12 @@ func zombieWrites(s *scenario, broken string) string {
 // unflushed crashes a source whose last commit was not on disk when the engine could see it.
 func unflushed(s *scenario, broken string) string {
 	cluster := testenv.NewCluster(s.t, "synchronous_commit=off", "wal_writer_delay=10s", "wal_writer_flush_after=0")
-	s = s.onCluster(cluster)
+	s = newScenarioAt(s.t, s.combo, cluster.URL("postgres"), "")
 	s.load(&judge.Workload{Sessions: 1, Actions: 10, Seed: 1})
 	s.catchUp("").want(0)
 	e := s.run(faults(broken, "kill:write.committed"))
 	s.load(&judge.Workload{Sessions: 1, Actions: 1, Seed: 3})
 	e.want(killed)
-	cluster.Kill(s.t)
-	cluster.Start(s.t)
+	crash(s.t, cluster, s.source)
 	return s.finish("")
 }

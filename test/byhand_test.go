@@ -4,9 +4,6 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
-
-	"github.com/waybill-data/waybill/internal/testenv"
-	"github.com/waybill-data/waybill/test/judge"
 )
 
 // byHand is a transaction that the test holds open. It writes the journal only, by upserts:
@@ -60,20 +57,4 @@ func (s *scenario) ledger(first, n int) {
 		h.touch(1, first+i)
 		h.commit()
 	}
-}
-
-// onCluster is a scenario like s whose source lies in another cluster.
-func (s *scenario) onCluster(c *testenv.Cluster) *scenario {
-	s.t.Helper()
-	o := &scenario{t: s.t, combo: s.combo, dir: s.t.TempDir()}
-	url := c.URL("postgres")
-	var err error
-	if o.source, err = judge.Postgres(url); err != nil {
-		s.t.Fatal(err)
-	}
-	s.t.Cleanup(func() { _ = o.source.Close() })
-	o.sourceAt = fmt.Sprintf(`postgres: {url: %q, capture: outbox}`, url)
-	o.target, o.targetAt = o.open("target", s.combo.target, "")
-	o.prepare()
-	return o
 }

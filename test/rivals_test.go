@@ -7,6 +7,7 @@ import (
 
 	"github.com/waybill-data/waybill"
 	"github.com/waybill-data/waybill/internal/fault"
+	"github.com/waybill-data/waybill/internal/testenv"
 	"github.com/waybill-data/waybill/test/judge"
 )
 
@@ -164,4 +165,24 @@ func TestNothingToDo(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestServersCrash: the target's server dies under load and comes back, then the source's. The
+// engine stays, and goes on by itself.
+func TestServersCrash(t *testing.T) {
+	source, target := testenv.NewCluster(t), testenv.NewCluster(t)
+	s := newScenarioAt(t, combos[0], source.URL("postgres"), target.URL("postgres"))
+	e := s.run("")
+	stop := s.background()
+	s.grows("the engine works", e)
+	crash(t, target, s.target)
+	s.grows("the engine goes on after the target's crash", e)
+	committed := stop().Committed
+	crash(t, source, s.source)
+	committed += s.load(&judge.Workload{Sessions: 2, Actions: 30, Seed: 900}).Committed
+	eventually(t, "the engine has everything", func() bool { return e.ended() || s.judge().Lost == 0 })
+	e.signal(sigterm)
+	e.want(128 + int(sigterm))
+	s.catchUp("").want(0)
+	s.clean(committed)
 }

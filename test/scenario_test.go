@@ -48,9 +48,23 @@ const customers = 10
 // newScenario makes both databases with their tables and installs the outbox.
 func newScenario(t testing.TB, c combo) *scenario {
 	t.Helper()
+	return newScenarioAt(t, c, "", "")
+}
+
+// newScenarioAt does so at the given PostgreSQL databases, which are empty; where the URL is
+// empty, in databases on the server that the tests share.
+func newScenarioAt(t testing.TB, c combo, sourceURL, targetURL string) *scenario {
+	t.Helper()
 	s := &scenario{t: t, combo: c, dir: t.TempDir()}
-	s.source, s.sourceAt = s.open("source", c.source, ", capture: outbox")
-	s.target, s.targetAt = s.open("target", c.target, "")
+	if c.source == postgres && sourceURL == "" {
+		sourceURL = testenv.Postgres(t).URL
+	}
+	if c.target == postgres && targetURL == "" {
+		targetURL = testenv.Postgres(t).URL
+	}
+	s.targetURL = targetURL
+	s.source, s.sourceAt = s.open("source", c.source, sourceURL, ", capture: outbox")
+	s.target, s.targetAt = s.open("target", c.target, targetURL, "")
 	s.prepare()
 	return s
 }
@@ -69,14 +83,10 @@ func (s *scenario) prepare() {
 	start(s.t, "", "outbox", "install", "crm", "-f", s.config).want(0)
 }
 
-func (s *scenario) open(name string, k kind, extra string) (side *judge.Side, yaml string) {
+func (s *scenario) open(name string, k kind, url, extra string) (side *judge.Side, yaml string) {
 	s.t.Helper()
 	var err error
 	if k == postgres {
-		url := testenv.Postgres(s.t).URL
-		if name == "target" {
-			s.targetURL = url
-		}
 		side, err = judge.Postgres(url)
 		yaml = fmt.Sprintf(`postgres: {url: %q%s}`, url, extra)
 	} else {
@@ -208,6 +218,16 @@ func (s *scenario) exec(side *judge.Side, query string, args ...any) {
 	if _, err := side.DB.ExecContext(context.Background(), query, args...); err != nil {
 		s.t.Fatalf("%s: %v", query, err)
 	}
+}
+
+// crash kills a server and starts it again. The connections that the test has pooled are gone
+// with it.
+func crash(t testing.TB, c *testenv.Cluster, side *judge.Side) {
+	t.Helper()
+	c.Kill(t)
+	side.DB.SetMaxIdleConns(-1)
+	side.DB.SetMaxIdleConns(2)
+	c.Start(t)
 }
 
 // watch observes the target until the test looks with the function it returns, and fails if

@@ -40,17 +40,18 @@ func TestKillSweep(t *testing.T) {
 			turn++
 			t.Run(fmt.Sprintf("%v/%s", c, point), func(t *testing.T) {
 				t.Parallel()
-				kill(t, c, point, recovery)
+				kill(t, c, point, max(1, firstKill[point]), recovery)
 			})
 		}
 	}
 }
 
-func kill(t *testing.T, c combo, point, recovery string) {
+// kill lets the engine die at the nth passage of a point, and again at the first passage of
+// another one while it recovers, all under load, and judges what the survivor makes of it.
+func kill(t *testing.T, c combo, point string, nth int, recovery string) {
 	s := newScenario(t, c)
 	seen := s.watch()
 	stop := s.background()
-	nth := max(1, firstKill[point])
 
 	first := s.run(fmt.Sprintf("kill:%s:%d", point, nth))
 	first.want(killed)
