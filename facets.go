@@ -62,6 +62,12 @@ type Resumed interface {
 	Suppressed() uint64
 }
 
+// Numbered is an optional facet of a Writer: the number of the last action that the target
+// holds, valid after Resume, called by the goroutine that uses the Writer.
+type Numbered interface {
+	Seq() uint64
+}
+
 // Installer is an optional facet of a source whose schema Waybill can set up.
 type Installer interface {
 	// SQL is what Install runs, reviewable and idempotent.

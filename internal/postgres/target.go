@@ -169,6 +169,9 @@ func (w *Writer) Write(ctx context.Context, b waybill.Batch) error {
 	return nil
 }
 
+// Seq is the number of the last action that the target holds, valid after Resume.
+func (w *Writer) Seq() uint64 { return w.seq }
+
 // Close gives the lease back and disconnects. It does not wait long for a server that does
 // not answer: the lease then runs out by itself.
 func (w *Writer) Close() error {

@@ -168,6 +168,12 @@ func (m *Meter) position() waybill.Position {
 	return m.status.Position
 }
 
+func (m *Meter) resumedAt(seq uint64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.status.Seq = seq
+}
+
 func (m *Meter) resumed(p waybill.Position) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

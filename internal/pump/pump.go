@@ -64,6 +64,7 @@ func Run(ctx context.Context, r waybill.Reader, w waybill.Writer, c Config) (err
 	p := &pump{Config: c, r: reader, w: writer}
 	p.backlog, _ = r.(waybill.Backlog)
 	p.resumed, _ = r.(waybill.Resumed)
+	p.numbered, _ = w.(waybill.Numbered)
 	defer func() {
 		err = errors.Join(err, writer.Close())
 	}()
@@ -79,10 +80,11 @@ func Run(ctx context.Context, r waybill.Reader, w waybill.Writer, c Config) (err
 
 type pump struct {
 	Config
-	r       waybill.Reader
-	w       waybill.Writer
-	backlog waybill.Backlog
-	resumed waybill.Resumed
+	r        waybill.Reader
+	w        waybill.Writer
+	backlog  waybill.Backlog
+	resumed  waybill.Resumed
+	numbered waybill.Numbered
 }
 
 // session runs from taking the stream to losing it.
@@ -97,6 +99,9 @@ func (p *pump) session(ctx context.Context) (err error) {
 	defer func() {
 		err = errors.Join(err, p.r.Close())
 	}()
+	if p.numbered != nil {
+		p.Meter.resumedAt(p.numbered.Seq())
+	}
 	if p.resumed != nil {
 		p.Meter.suppressed(p.resumed.Suppressed())
 	}

@@ -285,6 +285,9 @@ func (w *Writer) Drop(ctx context.Context, stream string) error {
 	})
 }
 
+// Seq is the number of the last action that the target holds, valid after Resume.
+func (w *Writer) Seq() uint64 { return w.seq }
+
 // Close gives the lease back; it waits at most about two seconds for the application to let
 // go of the write lock.
 func (w *Writer) Close() error {
