@@ -12,13 +12,11 @@ import (
 const (
 	// ackEvery bounds how often the application's write lock is taken for an acknowledgement.
 	ackEvery = time.Second
-	// ackPatience is after how long a lock that is never free becomes an error.
+	// ackPatience is after how long a lock that is never free becomes worth a warning.
 	ackPatience = time.Minute
 	// purgeRows is how many rows are removed in one transaction, which takes a few
 	// milliseconds; an action is never split.
 	purgeRows = 1000
-	// purgeFor bounds the time that one acknowledgement spends on removing rows.
-	purgeFor = 200 * time.Millisecond
 	// backlogMost is the highest number of rows that Backlog looks at.
 	backlogMost = 10_000
 )
@@ -31,6 +29,7 @@ type consumer struct {
 	pending point     // to be acknowledged; N is 0 if nothing is
 	lastAck time.Time // when it was tried
 	waiting time.Time // since when pending could not be acknowledged
+	ackErr  error     // what an acknowledgement met; for the next Ack
 }
 
 // withAux runs fn on the second connection, which is opened when first needed.
@@ -71,9 +70,10 @@ func (o *Outbox) closeAux(ctx context.Context) {
 	o.consumer = consumer{}
 }
 
-// Ack says that everything up to p is durable downstream; see waybill.Reader. It reaches the
-// source about once a second, and when the reader is closed.
-func (o *Outbox) Ack(ctx context.Context, p waybill.Position) error {
+// Ack says that everything up to p is durable downstream; see waybill.Reader. It does not
+// wait for the source, which hears of it about once a second and when the reader is closed.
+// What that met is returned by the next call.
+func (o *Outbox) Ack(_ context.Context, p waybill.Position) error {
 	if p == "" {
 		return nil
 	}
@@ -83,34 +83,70 @@ func (o *Outbox) Ack(ctx context.Context, p waybill.Position) error {
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if err := o.openAux(ctx); err != nil {
+	if err := o.ackErr; err != nil {
+		o.ackErr = nil
 		return err
 	}
-	if pt.N <= o.acked || pt.N <= o.pending.N || !isSQLite(pt.Source) {
-		return nil
-	}
-	o.pending = pt
-	if time.Since(o.lastAck) < ackEvery {
-		return nil
-	}
-	return o.flushAck(ctx)
-}
-
-// ackDue acknowledges what Ack put off, if it is time. An error shows at the next Ack.
-func (o *Outbox) ackDue(ctx context.Context) {
-	if !o.mu.TryLock() {
-		return // Ack is at work
-	}
-	defer o.mu.Unlock()
-	if o.aux != nil && o.pending.N > 0 && time.Since(o.lastAck) >= ackEvery {
-		if err := o.flushAck(ctx); err != nil {
-			o.log.Debug("acknowledgement failed; the next one covers it", "stream", o.opt.Stream, "error", err)
+	if pt.N > o.acked && pt.N > o.pending.N && isSQLite(pt.Source) {
+		o.pending = pt
+		select {
+		case o.ackDue <- struct{}{}:
+		default:
 		}
 	}
+	return nil
 }
 
-// flushAck writes the pending acknowledgement and removes what no consumer needs any more. A
-// lock that somebody else holds is no error for a while: a later call covers it.
+// acknowledge runs beside Next while the outbox is open: it writes what Ack put off and
+// removes what nobody needs any more, so that neither the application's locks nor removing
+// rows delay the stream.
+func (o *Outbox) acknowledge(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-o.ackDue:
+		}
+		wait := time.NewTimer(time.Until(o.lastTried().Add(ackEvery)))
+		select {
+		case <-ctx.Done():
+			wait.Stop()
+			return
+		case <-wait.C:
+		}
+		o.acknowledgeOnce(ctx)
+	}
+}
+
+func (o *Outbox) lastTried() time.Time {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.lastAck
+}
+
+func (o *Outbox) acknowledgeOnce(ctx context.Context) {
+	o.mu.Lock()
+	err := o.openAux(ctx)
+	if err == nil && o.pending.N > 0 {
+		err = o.flushAck(ctx)
+	}
+	if o.pending.N > 0 { // the lock was not free
+		select {
+		case o.ackDue <- struct{}{}:
+		default:
+		}
+	}
+	if err != nil && ctx.Err() == nil {
+		o.ackErr = err
+	}
+	o.mu.Unlock()
+	if err == nil {
+		o.purge(ctx)
+	}
+}
+
+// flushAck writes the pending acknowledgement. A lock that somebody else holds is no error
+// for a while: a later call covers it. The caller holds mu.
 func (o *Outbox) flushAck(ctx context.Context) error {
 	o.lastAck = time.Now()
 	if o.waiting.IsZero() {
@@ -135,25 +171,33 @@ WHERE stream = ?1`, o.opt.Stream, o.pending.N, o.pending.Seq, o.pending.Action)
 	}
 	o.acked, o.pending, o.waiting = o.pending.N, point{}, time.Time{}
 	fault.Hit(fault.AckDone)
-	return o.purge(ctx)
+	return nil
 }
 
-// purge removes, portion by portion, the rows that every consumer has. A busy file is left
-// alone: the next acknowledgement goes on.
-func (o *Outbox) purge(ctx context.Context) error {
-	for end := time.Now().Add(purgeFor); time.Now().Before(end) && ctx.Err() == nil; {
-		n, err := purgeOnce(ctx, o.aux)
-		if busy(err) {
-			return nil
+// purge removes, portion by portion, the rows that every consumer has. Between portions it
+// leaves the write lock alone for as long as it held it. A busy file is left alone until
+// the next acknowledgement.
+func (o *Outbox) purge(ctx context.Context) {
+	for ctx.Err() == nil {
+		began := time.Now()
+		var n int64
+		err := o.withAux(ctx, func(aux *conn) (err error) {
+			n, err = purgeOnce(ctx, aux)
+			return err
+		})
+		if err != nil && !busy(err) && ctx.Err() == nil {
+			o.log.Warn("relayed rows could not be removed; tried again after the next acknowledgement", "stream", o.opt.Stream, "error", err)
 		}
-		if err != nil {
-			return o.aux.wrap("remove relayed rows from", err)
+		if err != nil || n < purgeRows {
+			return
 		}
-		if n < purgeRows {
-			return nil
+		wait := time.NewTimer(time.Since(began))
+		select {
+		case <-ctx.Done():
+			wait.Stop()
+		case <-wait.C:
 		}
 	}
-	return nil
 }
 
 // purgeOnce removes one portion of whole actions and returns its number of rows.

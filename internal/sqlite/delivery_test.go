@@ -158,8 +158,10 @@ func (m *course) restart(clean bool) {
 		} else {
 			m.w.stopRenewing()
 			m.dead = append(m.dead, m.w)
-			_ = m.r.read.close() // without the last acknowledgement
-			m.r.read = nil
+			m.r.mu.Lock()
+			m.r.pending = point{} // without the last acknowledgement
+			m.r.mu.Unlock()
+			_ = m.r.Close()
 		}
 	}
 	m.w = NewWriter(TargetOptions{Path: m.target.path, Owner: "me"})

@@ -60,8 +60,12 @@ type Outbox struct {
 
 	syncWAL func(*conn) error // (*conn).syncWAL; tests put their own in its place
 
+	stop    context.CancelFunc // ends acknowledge
+	stopped chan struct{}      // closed when it has ended
+
 	asked      atomic.Uint64 // calls of Head
-	wake       chan struct{}
+	wake       chan struct{} // Head was called
+	ackDue     chan struct{} // there is something to acknowledge
 	suppressed atomic.Uint64
 
 	mu sync.Mutex // guards what follows
@@ -82,7 +86,7 @@ func NewOutbox(o SourceOptions) *Outbox {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Outbox{opt: o, log: o.Log, wake: make(chan struct{}, 1), syncWAL: (*conn).syncWAL}
+	return &Outbox{opt: o, log: o.Log, wake: make(chan struct{}, 1), ackDue: make(chan struct{}, 1), syncWAL: (*conn).syncWAL}
 }
 
 // Open starts after the position given; see waybill.Reader.
@@ -118,8 +122,19 @@ func (o *Outbox) Open(ctx context.Context, after waybill.Position) (err error) {
 	o.read, o.handed, o.failed = read, after, nil
 	o.version, o.more, o.delay = 0, true, o.opt.MaxDelay
 	o.heads = o.asked.Load()
+	o.startAcknowledging()
 	fault.Hit(fault.OpenDone)
 	return nil
+}
+
+func (o *Outbox) startAcknowledging() {
+	ctx, cancel := context.WithCancel(context.Background())
+	stopped := make(chan struct{})
+	o.stop, o.stopped = cancel, stopped
+	go func() {
+		defer close(stopped)
+		o.acknowledge(ctx)
+	}()
 }
 
 // identify checks that the file holds an outbox that can be read, and returns its id.
@@ -271,6 +286,11 @@ func (o *Outbox) Suppressed() uint64 { return o.suppressed.Load() }
 // Close acknowledges what is still to be acknowledged and releases the file. It waits at
 // most about two seconds for the application to let go of the write lock.
 func (o *Outbox) Close() error {
+	if o.stop != nil {
+		o.stop()
+		<-o.stopped
+		o.stop = nil
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
 	o.closeAux(ctx)

@@ -50,7 +50,6 @@ func (o *Outbox) Next(ctx context.Context) (waybill.Batch, error) {
 
 // pause waits for the time of the next look, or for a call of Head.
 func (o *Outbox) pause(ctx context.Context) {
-	o.ackDue(ctx)
 	timer := time.NewTimer(o.delay - rand.N(o.delay/4+1)) //nolint:gosec // spreads looks, guards nothing
 	defer timer.Stop()
 	select {
