@@ -56,9 +56,7 @@ type changeGroup struct {
 }
 
 // applyPlan sorts changes into groups, so that applying the groups in order has the same
-// outcome as applying the changes in order. What "same" means where a constraint forbids a
-// state in between is said at Writer's documentation: the set-based plan may succeed where
-// the single steps would not, never the other way round with another result.
+// outcome as applying the changes in order, constraints on states in between aside.
 type applyPlan struct {
 	schema  *targetSchema
 	changes []plannedChange

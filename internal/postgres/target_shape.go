@@ -70,6 +70,9 @@ func (s *targetSchema) shape(c *waybill.Change, t *targetTable) (*changeShape, *
 	}
 	sh, refused := s.newShape(c, t)
 	if refused == nil {
+		if len(s.shapes[c.Entity]) >= maxShapes {
+			s.shapes[c.Entity] = nil
+		}
 		s.shapes[c.Entity] = append(s.shapes[c.Entity], sh)
 	}
 	return sh, refused

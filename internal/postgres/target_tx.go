@@ -82,7 +82,7 @@ func (t *applyTx) begin() error {
 		return nil
 	}
 	t.begun = true
-	t.control("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE", sentStep{})
+	t.control("BEGIN ISOLATION LEVEL READ COMMITTED", sentStep{})
 	return t.pass(fault.WriteBegun)
 }
 

@@ -16,14 +16,21 @@ import (
 // table show in a failing statement; a foreign key that was added does not.
 const schemaAge = time.Minute
 
+// maxKinds bounds how many kinds of changes (table, operation, set of columns) are remembered,
+// maxShapes how many orders of columns for each entity.
+const (
+	maxKinds  = 2000
+	maxShapes = 256
+)
+
 // maxArrays bounds the memory, in bytes, that is kept for encoding the next statements.
 const maxArrays = 16 << 20
 
 // apply writes the batch: set-based first, and where the server refuses that, change by change in
 // source order, which either succeeds or shows which change is refused.
 func (w *Writer) apply(ctx context.Context, b waybill.Batch) error {
-	if time.Since(w.schema.readAt) > schemaAge {
-		w.schema.forget()
+	if time.Since(w.schema.readAt) > schemaAge || len(w.schema.kinds) > maxKinds {
+		w.forgetTables()
 	}
 	single, fresh := false, len(w.schema.tables) == 0
 	for {
@@ -42,7 +49,7 @@ func (w *Writer) apply(ctx context.Context, b waybill.Batch) error {
 			return w.lost(ctx, b, classify(lost.err, "write to the target"))
 		case errors.As(err, &refused) && !fresh, errors.As(err, &step) && step.stale() && !fresh:
 			fresh = true
-			w.schema.forget()
+			w.forgetTables()
 			if err := w.link.trim(ctx, true); err != nil {
 				return classify(err, "write to the target")
 			}
@@ -62,6 +69,12 @@ func (w *Writer) apply(ctx context.Context, b waybill.Batch) error {
 			w.log.Debug("applying a batch change by change", "stream", w.stream, "actions", len(b.Actions), "because", step.pg.Code)
 		}
 	}
+}
+
+// forgetTables has the definitions of the target's tables read again.
+func (w *Writer) forgetTables() {
+	w.schema.forget()
+	w.plan = newApplyPlan(w.schema)
 }
 
 // unlessFenced returns err, unless another worker has the stream: then what the target refused
