@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -25,10 +26,11 @@ const refuseTables = `
 // Each refusal is one sentence that names the entity, the key, what is wrong and, where there
 // is one, the remedy; and never a value (here they all contain "secret" or 777).
 func TestRefusalSentences(t *testing.T) {
+	r := newTarget(t, refuseTables)
 	for _, c := range []struct {
 		name   string
 		change waybill.Change
-		want   string // after "action a1 refused at ENTITY KEY: "
+		want   string // after "action … refused at ENTITY KEY: "
 	}{
 		{"insert of an existing key", tInsert("customer", `{"id":1}`, `{"name":"secret"}`),
 			`a row with this key exists already; use op upsert where the row may exist`},
@@ -91,9 +93,8 @@ func TestRefusalSentences(t *testing.T) {
 		{"key twice", tUpsert("customer", `{"id":2}`, `{"id":3}`), `column id of its row is not the same as in its key`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			r := newTarget(t, refuseTables)
 			refusal := r.refused(c.change)
-			want := "action a1 refused at " + c.change.Entity + " " + c.change.Key.String() + ": " + c.want
+			want := fmt.Sprintf("action a%d refused at ", r.seq+1) + c.change.Entity + " " + c.change.Key.String() + ": " + c.want
 			if refusal.Error() != want {
 				t.Errorf("\nhave %s\nwant %s", refusal, want)
 			}
@@ -101,7 +102,7 @@ func TestRefusalSentences(t *testing.T) {
 				t.Errorf("the refusal tells a value: %s", refusal)
 			}
 			r.want("SELECT count(*) FROM customer", "2")
-			r.want("SELECT position, seq FROM waybill.position", "|0")
+			r.want("SELECT position, seq FROM waybill.position", fmt.Sprintf("%s|%d", r.at, r.seq))
 			r.write(act(tUpsert("customer", `{"id":2}`, `{"name":"fine"}`)))
 		})
 	}
