@@ -30,7 +30,9 @@ func stubbornMain() {
 // TestSecondSignalKills: the first signal asks, the second does not.
 func TestSecondSignalKills(t *testing.T) {
 	for _, sig := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM} {
-		cmd := exec.CommandContext(t.Context(), "stubborn")
+		ctx, cancel := context.WithTimeout(t.Context(), patience) // kills it if nothing else does
+		defer cancel()
+		cmd := exec.CommandContext(ctx, "stubborn")
 		out, err := cmd.StdoutPipe()
 		if err != nil {
 			t.Fatal(err)
@@ -91,7 +93,9 @@ admin: {listen: "127.0.0.1:0"}
 		t.Fatal(err)
 	}
 	for sig, want := range map[syscall.Signal]int{syscall.SIGINT: 130, syscall.SIGTERM: 143} {
-		cmd := exec.CommandContext(t.Context(), "waybill", "run", "-o", "json")
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		defer cancel()
+		cmd := exec.CommandContext(ctx, "waybill", "run", "-o", "json")
 		cmd.Dir = dir
 		var stdout strings.Builder
 		cmd.Stdout = &stdout
