@@ -194,3 +194,32 @@ func (m *course) finish(rt *rapid.T) {
 	}
 	m.compare(rt)
 }
+
+// TestSameFile: source and target in one database, as between two modules of one application.
+func TestSameFile(t *testing.T) {
+	a := newSource(t, testStream)
+	a.exec("CREATE TABLE customer (id integer PRIMARY KEY, name text)")
+	x := a.writer(TargetOptions{})
+	r := a.reader(SourceOptions{MaxActions: 3})
+	r.open("", 0)
+	for i := range 10 {
+		a.emit(fmt.Sprint(i), i)
+	}
+	head, err := r.Head(ctx(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for !r.Reached(r.at, head) {
+		b, err := r.Next(ctx(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := x.Write(ctx(t), b); err != nil {
+			t.Fatal(err)
+		}
+		r.at, r.seq = b.Upto, b.LastSeq(r.seq)
+		r.ack()
+	}
+	flushNow(t, r.Outbox)
+	a.want("SELECT count(*), max(id), (SELECT count(*) FROM waybill_outbox), (SELECT seq FROM waybill_position) FROM customer", "10|9|0|10")
+}

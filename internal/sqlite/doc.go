@@ -25,9 +25,10 @@
 // MaxDelay while actions come, more and more seldom, down to ten times a second, while
 // none do, and at once when Head is called.
 //
-// Acknowledgements are written about once a second and by Close. After each, rows that every
-// registered consumer has are removed, at most 1,000 in a transaction, so that the
-// application waits for milliseconds at most. Without consumers nothing is removed.
+// Acknowledgements are written about once a second, by a goroutine that lives from Open to
+// Close, and by Close. After each, rows that every registered consumer has are removed, at most
+// 1,000 in a transaction and with pauses in between, so that the application waits for
+// milliseconds at most. Without consumers nothing is removed.
 //
 // # Target
 //

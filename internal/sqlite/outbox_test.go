@@ -22,12 +22,13 @@ import (
 func TestConcurrentApplications(t *testing.T) {
 	a := newSource(t, testStream, "p/other")
 	a.exec("CREATE TABLE ledger (k integer PRIMARY KEY, action text, changes integer)")
-	const writers, rounds = 4, 60
+	const writers, rounds = 4, 40
 	var apps sync.WaitGroup
 	for i := range writers {
 		db := openApp(t, a.path)
 		apps.Go(func() { randomActions(t, db, rand.New(rand.NewPCG(uint64(i), 7)), i, rounds) })
 	}
+	defer apps.Wait()
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -90,13 +91,17 @@ func randomActions(t *testing.T, a *app, rng *rand.Rand, writer, rounds int) {
 		return
 	}
 	defer conn.Close()
+	failed := false
 	exec := func(query string, args ...any) {
-		if _, err := conn.ExecContext(context.Background(), query, args...); err != nil {
+		if _, err := conn.ExecContext(context.Background(), query, args...); err != nil && !failed {
+			failed = true
 			t.Errorf("%s: %v", query, err)
 		}
 	}
 	for i := range rounds {
-		exec("BEGIN IMMEDIATE")
+		if exec("BEGIN IMMEDIATE"); failed {
+			return
+		}
 		actions := 1 + rng.IntN(2)
 		for j := range actions {
 			id := fmt.Sprintf("w%d-%d-%d", writer, i, j)
