@@ -186,7 +186,7 @@ func TestLoadUnreadable(t *testing.T) {
 func TestBounds(t *testing.T) {
 	cases := map[string]struct{ text, want string }{
 		"file":       {strings.Repeat("#\n", maxFileBytes/2+1), "is larger than 1024 KiB"},
-		"keys":       {strings.Repeat("a: b\n", maxFileBytes/5), "more than 50000 keys"},
+		"keys":       {strings.Repeat("a: b\n", maxFileBytes/5), "more than 20000 keys"},
 		"brackets":   {"a: " + strings.Repeat("[", maxFileBytes-3), "nested more than 32 levels"},
 		"braces":     {strings.Repeat("{a: ", maxFileBytes/4), "nested more than 32 levels"},
 		"dashes":     {strings.Repeat("- ", maxFileBytes/2), "nested more than 32 levels"},
@@ -203,16 +203,12 @@ func TestBounds(t *testing.T) {
 			if name == "value" {
 				c.text = "admin: {token: \"${LONG}\"}"
 			}
-			start := time.Now()
 			_, err := Parse("f", []byte(c.text), func(string) (string, bool) { return strings.Repeat("x", maxValueBytes+1), true })
 			if err == nil || !strings.Contains(err.Error(), c.want) {
 				t.Errorf("error is %.300v, want %s", err, c.want)
 			}
 			if n := strings.Count(err.Error(), "\n"); n > maxFaults {
 				t.Errorf("%d lines of faults", n)
-			}
-			if d := time.Since(start); d > 30*time.Second { // about a second when alone on a slow machine
-				t.Errorf("took %v", d)
 			}
 		})
 	}

@@ -18,7 +18,7 @@ import (
 // nesting, so both are bounded before it starts: at the bounds it takes about a second.
 const (
 	maxFileBytes = 1 << 20 // of the file
-	maxTokens    = 50_000  // keys, values and punctuation without comments
+	maxTokens    = 20_000  // keys, values and punctuation without comments
 	maxNesting   = 32      // of brackets, and of "- " or "? " within a line
 )
 

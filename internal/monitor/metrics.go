@@ -1,7 +1,6 @@
 package monitor
 
 import (
-	"math"
 	"runtime"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -100,8 +99,7 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 			ch <- prometheus.MustNewConstMetric(c.state, prometheus.GaugeValue, in, p.Pipeline, p.Target, string(s))
 		}
 		if p.Actions > 0 {
-			// The meter keeps no sum: NaN says unknown, where 0 would say instantly.
-			ch <- prometheus.MustNewConstSummary(c.latency, p.Actions, math.NaN(), map[float64]float64{0.5: p.P50, 0.99: p.P99}, p.Pipeline, p.Target)
+			ch <- prometheus.MustNewConstSummary(c.latency, p.Actions, p.LatencySum, map[float64]float64{0.5: p.P50, 0.99: p.P99}, p.Pipeline, p.Target)
 		}
 	}
 }

@@ -53,6 +53,8 @@ type Status struct {
 	// two machines' clocks, over the last actions; 0 before the first.
 	P50 float64 `json:"p50_seconds"`
 	P99 float64 `json:"p99_seconds"`
+	// LatencySum is the sum of those times over all Actions, in seconds.
+	LatencySum float64 `json:"latency_sum_seconds"`
 }
 
 const (
@@ -213,6 +215,7 @@ func (m *Meter) wrote(b *waybill.Batch) {
 }
 
 func (m *Meter) latency(seconds float64) {
+	m.status.LatencySum += seconds
 	if len(m.latencies) < latencyWindow {
 		m.latencies = append(m.latencies, seconds)
 		return

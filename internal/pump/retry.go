@@ -68,7 +68,11 @@ func (t *retrier) do(ctx context.Context, doing string, op func(context.Context)
 		WithDelayFunc(t.delay).
 		OnRetryScheduled(func(e failsafe.ExecutionScheduledEvent[any]) {
 			t.meter.retrying(doing, e.LastError())
-			t.log.Warn("trying again", "doing", doing, "attempt", e.Attempts(), "in", e.Delay.Round(time.Millisecond), "error", e.LastError())
+			level := slog.LevelWarn
+			if e.Attempts() > 1 && errors.Is(e.LastError(), waybill.ErrHeld) {
+				level = slog.LevelDebug // standing by is said once
+			}
+			t.log.Log(ctx, level, "trying again", "doing", doing, "attempt", e.Attempts(), "in", e.Delay.Round(time.Millisecond), "error", e.LastError())
 		}).
 		Build()
 	err := failsafe.With(policy).WithContext(ctx).Run(func() error { return op(ctx) })
