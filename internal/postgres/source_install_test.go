@@ -177,6 +177,21 @@ where relnamespace = 'waybill'::regnamespace and relkind in ('r', 'p', 'S')`)
 	}
 }
 
+// Installing again does not wait for transactions that have emitted, nor make any wait.
+func TestInstallBesideWriters(t *testing.T) {
+	s := newSource(t)
+	x := s.session(t)
+	x.exec(`begin`)
+	x.emit(1, 1)
+	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Second) // the script's lock_timeout is 10 s
+	defer cancel()
+	if err := NewOutbox(SourceOptions{URL: s.url}).Install(ctx, testStream); err != nil {
+		t.Fatal(err)
+	}
+	x.emit(2, 2)
+	x.exec(`commit`)
+}
+
 // Another version's outbox is not touched.
 func TestOtherFormat(t *testing.T) {
 	s := newSource(t)

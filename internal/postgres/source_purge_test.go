@@ -88,41 +88,9 @@ select pg_sleep(%f); select waybill.emit('x', '%s'); commit`, level, float64(i%7
 			}
 		})
 	}
-	read := func(o *Outbox, lag int) func() {
-		return func() {
-			var at waybill.Position
-			next := map[string]int{}
-			held := make([]waybill.Position, lag)
-			for n := 0; n < writers*each; {
-				b, err := o.Next(t.Context())
-				if err != nil {
-					t.Error(err)
-					return
-				}
-				n, at = n+len(b.Actions), b.Upto
-				for i := range b.Actions {
-					for c := range b.Actions[i].Changes.All() {
-						id, _ := c.Key.Get("id")
-						v, _ := c.Row.Get("n")
-						if want := fmt.Sprint(next[id.String()]); v.String() != want {
-							t.Errorf("writer %s: change %s handed on where %s was due", id, v, want)
-						}
-						next[id.String()]++
-					}
-				}
-				held = append(held, at)
-				if p := held[0]; p != "" {
-					if err := o.Ack(t.Context(), p); err != nil {
-						t.Error(err)
-					}
-				}
-				held = held[1:]
-			}
-		}
-	}
 	var readers sync.WaitGroup
-	readers.Go(read(fast, 0))
-	readers.Go(read(slow, 20))
+	readers.Go(func() { readInOrder(t, fast, writers*each, 0) })
+	readers.Go(func() { readInOrder(t, slow, writers*each, 20) })
 	work.Wait()
 	readers.Wait()
 	left := query[int](t, s, `select count(*) from waybill.outbox_order`)
@@ -132,6 +100,38 @@ select pg_sleep(%f); select waybill.emit('x', '%s'); commit`, level, float64(i%7
 	}
 	if slowest > 5*time.Second {
 		t.Fatalf("a writer took %v", slowest)
+	}
+}
+
+// readInOrder reads n actions, acknowledging each batch when lag further ones were read, and
+// fails unless every entity counts up from 0.
+func readInOrder(t *testing.T, o *Outbox, n, lag int) {
+	next := map[string]int{}
+	held := make([]waybill.Position, lag)
+	for n > 0 {
+		b, err := o.Next(t.Context())
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		n -= len(b.Actions)
+		for i := range b.Actions {
+			for c := range b.Actions[i].Changes.All() {
+				id, _ := c.Key.Get("id")
+				v, _ := c.Row.Get("n")
+				if want := fmt.Sprint(next[id.String()]); v.String() != want {
+					t.Errorf("writer %s: change %s handed on where %s was due", id, v, want)
+				}
+				next[id.String()]++
+			}
+		}
+		held = append(held, b.Upto)
+		if held[0] != "" {
+			if err := o.Ack(t.Context(), held[0]); err != nil {
+				t.Error(err)
+			}
+		}
+		held = held[1:]
 	}
 }
 
