@@ -50,6 +50,7 @@ type show struct {
 	engine   *engine
 	now      *process // the engine at work
 	striker  *striker
+	aimed    int // strikes so far
 	workload *workload
 	observer *observer
 	report   *Report
@@ -151,7 +152,7 @@ func (s *show) direct(ctx context.Context) (err error) {
 	begun := time.Now()
 	defer func() { s.now.stop() }()
 	steps := plan(s.For)
-	s.report.Kills.Planned = len(steps) // each step has one
+	s.report.Kills.Planned = kills(steps)
 	err = s.startEngine(ctx)
 	for _, step := range steps {
 		if err == nil {

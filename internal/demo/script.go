@@ -11,7 +11,7 @@ type deed int
 
 const (
 	kill      deed = iota + 1
-	locked         // nobody can write the CRM, and the engine is killed as that ends
+	locked         // nobody can write the CRM, and the engine is killed before and after that ends
 	lockedOut      // nobody can open the CRM, and the engine is killed as that begins
 )
 
@@ -28,7 +28,7 @@ func plan(total time.Duration) []step {
 	first := step{at: part(0.26), does: locked, length: min(part(0.28), 5600*time.Millisecond)}
 	second := step{at: part(0.70), does: lockedOut, length: min(part(0.10), 2*time.Second)}
 	steps := []step{first, second}
-	kills := min(max(int(total/(2500*time.Millisecond)), 3), maxKills) - 2 // the others are the outages'
+	lone := min(max(int(total/(2500*time.Millisecond)), 4), maxKills) - killsInOutages
 	// Quiet is when kills are due: before, between and after the outages, and short of the end.
 	quiet := []struct{ from, to time.Duration }{
 		{part(0.05), first.at}, {first.at + first.length + part(0.02), second.at}, {second.at + second.length + part(0.03), part(0.95)},
@@ -37,8 +37,8 @@ func plan(total time.Duration) []step {
 	for _, q := range quiet {
 		sum += q.to - q.from
 	}
-	for i := range kills {
-		at := sum * time.Duration(2*i+1) / time.Duration(2*kills) // of the quiet time
+	for i := range lone {
+		at := sum * time.Duration(2*i+1) / time.Duration(2*lone) // of the quiet time
 		for _, q := range quiet {
 			if at < q.to-q.from {
 				steps = append(steps, step{at: q.from + at, does: kill})
@@ -52,9 +52,21 @@ func plan(total time.Duration) []step {
 }
 
 const (
-	maxKills     = 200
-	drainTimeout = 20 * time.Second // for what waited during an outage
+	maxKills       = 200
+	killsInOutages = 3
+	drainTimeout   = 20 * time.Second // for what waited during an outage
 )
+
+// kills counts those of a plan.
+func kills(steps []step) int {
+	n := killsInOutages
+	for i := range steps {
+		if steps[i].does == kill {
+			n++
+		}
+	}
+	return n
+}
 
 func (s *show) play(ctx context.Context, step step) error {
 	switch step.does {
@@ -78,7 +90,8 @@ const (
 // strike kills the engine, at either moment in turn, and says so.
 func (s *show) strike(ctx context.Context) (what string, err error) {
 	k := &s.report.Kills
-	want := moment(k.Done % 2)
+	want := moment(s.aimed % 2)
+	s.aimed++
 	hit, err := s.striker.strike(ctx, s.now, want)
 	if err != nil {
 		return "", err
@@ -119,21 +132,35 @@ func (s *show) killAndRestart(ctx context.Context) error {
 	return nil
 }
 
-// outage takes the CRM from an engine that runs.
+// outage takes the CRM from an engine that runs, kills that engine with all that waits in its
+// hands, and kills the next one as it carries that over.
 func (s *show) outage(ctx context.Context, d time.Duration) error {
 	release, err := lockWrites(ctx, s.observer.path)
 	if err != nil {
 		return err
 	}
 	s.event("%s: nobody can write it for %s", s.Screen.paint(yellow, "CRM taken away"), short(d))
-	if err := s.wait(ctx, d); err != nil {
+	if err = s.wait(ctx, d*9/10); err == nil {
+		s.now.kill()
+		s.report.Kills.Done++
+		s.event("%s while the CRM is away", s.Screen.paint(red, "engine killed"))
+		s.now, err = s.engine.start("run")
+	}
+	if err == nil {
+		err = s.wait(ctx, d/10)
+	}
+	if err != nil {
 		return joinRelease(err, release)
 	}
-	return s.backAgain(ctx, "no writes, then a kill", d, func() error {
+	return s.backAgain(ctx, "no writes, then two kills", d, func() error {
 		if err := release(); err != nil {
 			return err
 		}
-		return s.killAndRestart(ctx) // with all that waited in its hands
+		if err := s.now.carries(ctx); err != nil {
+			return err
+		}
+		s.report.Kills.Survived++
+		return s.killAndRestart(ctx)
 	})
 }
 

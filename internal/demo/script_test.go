@@ -25,10 +25,10 @@ func TestPlan(t *testing.T) {
 			t.Errorf("%s: %d outages", total, len(outages))
 		}
 	}
-	if n := len(plan(20 * time.Second)); n != 8 {
+	if n := kills(plan(20 * time.Second)); n != 8 {
 		t.Errorf("%d kills in 20s, want 8", n)
 	}
-	if n := len(plan(MaxFor)); n != maxKills {
+	if n := kills(plan(MaxFor)); n != maxKills {
 		t.Errorf("%d kills in an hour, want %d", n, maxKills)
 	}
 }

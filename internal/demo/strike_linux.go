@@ -42,7 +42,7 @@ func newStriker(crm string) *striker { return &striker{crm: crm} }
 // the process was frozen, the moment proved right, and it did not run again.
 func (s *striker) strike(ctx context.Context, p *process, want moment) (hit bool, err error) {
 	for end := time.Now().Add(aimFor); time.Now().Before(end) && !p.dead() && ctx.Err() == nil; {
-		begins, err := s.awaitTransaction(ctx, p)
+		before, begins, err := s.awaitTransaction(ctx, p)
 		if err != nil {
 			return false, err
 		}
@@ -50,7 +50,7 @@ func (s *striker) strike(ctx context.Context, p *process, want moment) (hit bool
 		case want == inTransaction:
 			hit, err = s.inside(p)
 		case begins:
-			hit, err = s.afterCommit(p)
+			hit, err = s.afterCommit(p, before)
 		}
 		if hit {
 			p.kill()
@@ -68,25 +68,32 @@ func (s *striker) strike(ctx context.Context, p *process, want moment) (hit bool
 	return false, ctx.Err()
 }
 
-// awaitTransaction returns true when the process, after a rest, begins to write; false if that
-// does not come within a while.
-func (s *striker) awaitTransaction(ctx context.Context, p *process) (bool, error) {
-	const rested = 3 // looks in a row that found it resting
+// awaitTransaction returns true when the process, after a rest, is in its first transaction,
+// and the count of commits before that; false if that does not come within a while.
+func (s *striker) awaitTransaction(ctx context.Context, p *process) (before uint32, begins bool, err error) {
+	const rested = 3 // looks in a row that found it resting, with nothing committed between them
 	rest := 0
 	for end := time.Now().Add(aimFor / 5); time.Now().Before(end) && !p.dead() && ctx.Err() == nil; {
 		holds, err := s.writes(p.pid())
 		if err != nil {
-			return false, err
+			return 0, false, err
 		}
-		if holds && rest >= rested {
-			return true, nil
-		}
-		if rest++; holds {
+		now, err := s.commits() // after the lock: it shows what the holder had committed by then
+		switch {
+		case err != nil:
+			return 0, false, err
+		case now != before:
+			before, rest = now, 0
+		case !holds:
+			rest++
+		case rest >= rested:
+			return before, true, nil
+		default:
 			rest = 0
 		}
 		time.Sleep(aimEvery)
 	}
-	return false, nil
+	return 0, false, nil
 }
 
 // inside freezes a process that writes, and tells whether it was still, or again, in the
@@ -101,14 +108,7 @@ func (s *striker) inside(p *process) (bool, error) {
 
 // afterCommit freezes a process that writes once it has committed, and tells whether it
 // committed just one transaction.
-func (s *striker) afterCommit(p *process) (bool, error) {
-	if s.shm == nil { // nobody has the CRM open
-		return false, nil
-	}
-	before, err := s.commits()
-	if err != nil {
-		return false, err
-	}
+func (s *striker) afterCommit(p *process, before uint32) (_ bool, err error) {
 	now, spin := before, time.Now().Add(aimFor/100)
 	for end := time.Now().Add(aimFor / 5); now == before && time.Now().Before(end) && !p.dead(); {
 		if time.Now().After(spin) { // a long transaction
@@ -127,8 +127,13 @@ func (s *striker) afterCommit(p *process) (bool, error) {
 
 // commits counts the transactions that were committed to the CRM; the count wraps around.
 func (s *striker) commits() (uint32, error) {
+	if s.shm == nil { // nobody has the CRM open
+		return 0, nil
+	}
 	b := make([]byte, walChangeSize)
-	if _, err := s.shm.ReadAt(b, walChangeAt); err != nil {
+	if _, err := s.shm.ReadAt(b, walChangeAt); errors.Is(err, io.EOF) { // it was made just now
+		return 0, nil
+	} else if err != nil {
 		return 0, fmt.Errorf("read the CRM's lock file: %w", err)
 	}
 	return binary.NativeEndian.Uint32(b), nil
