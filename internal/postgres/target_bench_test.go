@@ -100,8 +100,11 @@ func (s *writerSide) prepare(rows []benchRow) waybill.Batch {
 		batch.Actions = append(batch.Actions, waybill.Action{ID: "a", Seq: s.seq, Changes: waybill.ChangeList{{
 			Entity: "customer", Op: waybill.Upsert, Key: waybill.Row{{Name: "id", Value: id}},
 			Row: waybill.Row{
-				{Name: "id", Value: id}, {Name: "name", Value: value("%q", r.name)}, {Name: "email", Value: value("%q", r.email)},
-				{Name: "score", Value: value("%d", r.score)}, {Name: "changed", Value: value("%q", r.changed.Format("2006-01-02T15:04:05.000000Z"))},
+				{Name: "id", Value: id},
+				{Name: "name", Value: value("%q", r.name)},
+				{Name: "email", Value: value("%q", r.email)},
+				{Name: "score", Value: value("%d", r.score)},
+				{Name: "changed", Value: value("%q", r.changed.Format("2006-01-02T15:04:05.000000Z"))},
 			},
 		}}})
 	}

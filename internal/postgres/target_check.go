@@ -41,7 +41,7 @@ func (w *Writer) Check(ctx context.Context, stream string) ([]waybill.Finding, e
 }
 
 type targetCheck struct {
-	ctx      context.Context
+	ctx      context.Context //nolint:containedctx // lives within one call of Check
 	conn     *pgx.Conn
 	stream   string
 	schema   string

@@ -7,7 +7,6 @@ import (
 	"encoding/hex"
 	"math"
 	"strconv"
-	"unsafe"
 
 	"github.com/waybill-data/waybill/internal/envelope"
 )
@@ -79,7 +78,7 @@ func appendArray(dst []byte, col *targetColumn, asText bool, p *applyPlan, g *ch
 	dst = binary.BigEndian.AppendUint32(dst, 1) // dimensions
 	dst = append(dst, 0, 0, 0, 0)               // whether there are nulls
 	dst = binary.BigEndian.AppendUint32(dst, col.wire(asText).element)
-	dst = binary.BigEndian.AppendUint32(dst, uint32(len(g.items)))
+	dst = appendLength(dst, len(g.items))
 	dst = binary.BigEndian.AppendUint32(dst, 1) // lower bound
 	text := asText || col.wire(false) == wireText
 	for _, item := range g.items {
@@ -101,10 +100,21 @@ func appendArray(dst []byte, col *targetColumn, asText bool, p *applyPlan, g *ch
 		} else if dst, ok = appendBinary(dst, col.base, v.Raw); !ok {
 			return dst[:start], false, nil
 		}
-		binary.BigEndian.PutUint32(dst[mark:], uint32(len(dst)-mark-4))
+		putLength(dst[mark:], len(dst)-mark-4)
 	}
 	return dst, true, nil
 }
+
+// Lengths are bounded by the size of a plan, far below what 32 bits hold; negative numbers
+// are two's complement on the wire.
+
+func appendLength(dst []byte, n int) []byte { return binary.BigEndian.AppendUint32(dst, uint32(n)) } //nolint:gosec // see above
+
+func putLength(dst []byte, n int) { binary.BigEndian.PutUint32(dst, uint32(n)) } //nolint:gosec // see above
+
+func appendInt4(dst []byte, n int32) []byte { return binary.BigEndian.AppendUint32(dst, uint32(n)) } //nolint:gosec // see above
+
+func appendInt8(dst []byte, n int64) []byte { return binary.BigEndian.AppendUint64(dst, uint64(n)) } //nolint:gosec // see above
 
 // appendKey appends bytes that are the same for equal values of the column.
 func appendKey(dst []byte, col *targetColumn, raw []byte) ([]byte, bool) {
@@ -149,10 +159,10 @@ func appendBinary(dst []byte, base uint32, raw []byte) ([]byte, bool) {
 		return appendUUID(dst, raw)
 	case oidDate:
 		days, rest, ok := parseDate(raw)
-		return binary.BigEndian.AppendUint32(dst, uint32(days)), ok && len(rest) == 0
+		return appendInt4(dst, days), ok && len(rest) == 0
 	case oidTimestamp, oidTimestamptz:
 		micros, ok := parseTimestamp(raw, base == oidTimestamptz)
-		return binary.BigEndian.AppendUint64(dst, uint64(micros)), ok
+		return appendInt8(dst, micros), ok
 	}
 	return dst, false
 }
@@ -209,7 +219,7 @@ func parseFloat(raw []byte, bits int) (float64, bool) {
 	if len(raw) == 0 || raw[0] != '-' && (raw[0] < '0' || raw[0] > '9') || bytes.ContainsAny(raw, "_xXpP") {
 		return 0, false
 	}
-	f, err := strconv.ParseFloat(unsafe.String(unsafe.SliceData(raw), len(raw)), bits)
+	f, err := strconv.ParseFloat(string(raw), bits)
 	tiny := math.SmallestNonzeroFloat32 * (1 << 24)
 	if bits == 64 {
 		tiny = math.SmallestNonzeroFloat64 * (1 << 53)

@@ -61,31 +61,67 @@ func TestGroups(t *testing.T) {
 		{"families", families, "upsert customer 100, upsert phone 200, upsert address 100"},
 		{"deletes", deletes, "delete phone 100, delete customer 100"},
 		{"mixed, other keys", mixed, "upsert customer 100, update customer 100, delete customer 100"},
-		{"the last one wins", []waybill.Change{tUpsert("customer", key(1), row("name", 1)), tUpsert("customer", key(2), row("name", 2)), tUpsert("customer", key(1), row("name", 3))},
-			"upsert customer 2"},
-		{"other columns", []waybill.Change{tUpsert("customer", key(1), row("name", 1)), tUpsert("customer", key(1), row("email", 2)), tUpsert("customer", key(1), row("name", 3))},
-			"upsert customer 1, upsert customer 1, upsert customer 1"},
-		{"columns in another order", []waybill.Change{tUpsert("customer", key(1), `{"name":1,"email":2}`), tUpsert("customer", key(2), `{"email":2,"id":2,"name":1}`)},
-			"upsert customer 2"},
-		{"inserts are not merged", []waybill.Change{tInsert("customer", key(1), `{}`), tInsert("customer", key(2), `{}`), tInsert("customer", key(1), `{}`)},
-			"insert customer 2, insert customer 1"},
-		{"there, gone, there", []waybill.Change{tUpsert("customer", key(1), `{}`), tDelete("customer", key(1)), tUpsert("customer", key(1), `{}`), tUpsert("customer", key(2), `{}`)},
-			"upsert customer 1, delete customer 1, upsert customer 2"},
-		{"a key that changes", []waybill.Change{tUpdate("customer", key(1), row("name", 1)), tUpdate("customer", key(1), `{"id":2}`), tUpdate("customer", key(3), row("name", 1))},
-			"update customer 1, update customer 1, update customer 1"},
+		{
+			"the last one wins",
+			[]waybill.Change{tUpsert("customer", key(1), row("name", 1)), tUpsert("customer", key(2), row("name", 2)), tUpsert("customer", key(1), row("name", 3))},
+			"upsert customer 2",
+		},
+		{
+			"other columns",
+			[]waybill.Change{tUpsert("customer", key(1), row("name", 1)), tUpsert("customer", key(1), row("email", 2)), tUpsert("customer", key(1), row("name", 3))},
+			"upsert customer 1, upsert customer 1, upsert customer 1",
+		},
+		{
+			"columns in another order",
+			[]waybill.Change{tUpsert("customer", key(1), `{"name":1,"email":2}`), tUpsert("customer", key(2), `{"email":2,"id":2,"name":1}`)},
+			"upsert customer 2",
+		},
+		{
+			"inserts are not merged",
+			[]waybill.Change{tInsert("customer", key(1), `{}`), tInsert("customer", key(2), `{}`), tInsert("customer", key(1), `{}`)},
+			"insert customer 2, insert customer 1",
+		},
+		{
+			"there, gone, there",
+			[]waybill.Change{tUpsert("customer", key(1), `{}`), tDelete("customer", key(1)), tUpsert("customer", key(1), `{}`), tUpsert("customer", key(2), `{}`)},
+			"upsert customer 1, delete customer 1, upsert customer 2",
+		},
+		{
+			"a key that changes",
+			[]waybill.Change{tUpdate("customer", key(1), row("name", 1)), tUpdate("customer", key(1), `{"id":2}`), tUpdate("customer", key(3), row("name", 1))},
+			"update customer 1, update customer 1, update customer 1",
+		},
 		{"the same key in the row", []waybill.Change{tUpdate("customer", key(1), row("name", 1)), tUpdate("customer", key(2), `{"id":2,"name":"x"}`)}, "update customer 2"},
-		{"unique values keep their order", []waybill.Change{tUpsert("account", key(1), row("email", 1)), tDelete("account", key(2)), tUpsert("account", key(3), row("email", 1))},
-			"upsert account 1, delete account 1, upsert account 1"},
-		{"deletes may free them early", []waybill.Change{tDelete("account", key(2)), tUpsert("account", key(3), row("email", 1)), tDelete("account", key(4))},
-			"delete account 2, upsert account 1"},
-		{"columns that are not unique", []waybill.Change{tUpdate("account", key(1), row("v", 1)), tUpdate("account", key(2), row("email", 1)), tUpdate("account", key(3), row("v", 1))},
-			"update account 2, update account 1"},
-		{"a child of a parent that is deleted", []waybill.Change{tUpsert("address", key(1), row("customer_id", 1)), tDelete("customer", key(2)), tUpsert("address", key(3), row("customer_id", 2))},
-			"upsert address 1, delete customer 1, upsert address 1"},
-		{"own references keep their order", []waybill.Change{tUpsert("node", key(1), row("up", 1)), tDelete("node", key(2)), tUpsert("node", key(3), row("up", 2))},
-			"upsert node 1, delete node 1, upsert node 1"},
-		{"triggers see everything in order", []waybill.Change{tUpsert("watched", key(1), `{}`), tUpsert("watched", key(2), `{}`), tUpsert("customer", key(1), `{}`), tUpsert("watched", key(3), `{}`), tUpsert("watched", key(3), `{}`)},
-			"upsert watched 2, upsert customer 1, upsert watched 1, upsert watched 1"},
+		{
+			"unique values keep their order",
+			[]waybill.Change{tUpsert("account", key(1), row("email", 1)), tDelete("account", key(2)), tUpsert("account", key(3), row("email", 1))},
+			"upsert account 1, delete account 1, upsert account 1",
+		},
+		{
+			"deletes may free them early",
+			[]waybill.Change{tDelete("account", key(2)), tUpsert("account", key(3), row("email", 1)), tDelete("account", key(4))},
+			"delete account 2, upsert account 1",
+		},
+		{
+			"columns that are not unique",
+			[]waybill.Change{tUpdate("account", key(1), row("v", 1)), tUpdate("account", key(2), row("email", 1)), tUpdate("account", key(3), row("v", 1))},
+			"update account 2, update account 1",
+		},
+		{
+			"a child of a parent that is deleted",
+			[]waybill.Change{tUpsert("address", key(1), row("customer_id", 1)), tDelete("customer", key(2)), tUpsert("address", key(3), row("customer_id", 2))},
+			"upsert address 1, delete customer 1, upsert address 1",
+		},
+		{
+			"own references keep their order",
+			[]waybill.Change{tUpsert("node", key(1), row("up", 1)), tDelete("node", key(2)), tUpsert("node", key(3), row("up", 2))},
+			"upsert node 1, delete node 1, upsert node 1",
+		},
+		{
+			"triggers see everything in order",
+			[]waybill.Change{tUpsert("watched", key(1), `{}`), tUpsert("watched", key(2), `{}`), tUpsert("customer", key(1), `{}`), tUpsert("watched", key(3), `{}`), tUpsert("watched", key(3), `{}`)},
+			"upsert watched 2, upsert customer 1, upsert watched 1, upsert watched 1",
+		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if have := r.planOf(false, c.changes...); have != c.want {
@@ -148,8 +184,11 @@ func TestKeysWrittenDifferently(t *testing.T) {
 		CREATE TABLE int (id int PRIMARY KEY, v text);
 		CREATE TABLE padded (id char(5) PRIMARY KEY, v text);`)
 	for _, c := range []struct{ table, a, b string }{
-		{"word", `{"id":"Ann"}`, `{"id":"ANN"}`}, {"num", `{"id":1}`, `{"id":1.00}`}, {"num", `{"id":1}`, `{"id":1e0}`},
-		{"int", `{"id":1}`, `{"id":" 1"}`}, {"padded", `{"id":"a"}`, `{"id":"a  "}`},
+		{"word", `{"id":"Ann"}`, `{"id":"ANN"}`},
+		{"num", `{"id":1}`, `{"id":1.00}`},
+		{"num", `{"id":1}`, `{"id":1e0}`},
+		{"int", `{"id":1}`, `{"id":" 1"}`},
+		{"padded", `{"id":"a"}`, `{"id":"a  "}`},
 	} {
 		r.write(act(tUpsert(c.table, c.a, row("v", 1)), tDelete(c.table, c.b), tUpsert(c.table, c.a, row("v", 2)), tUpsert(c.table, c.b, row("v", 3))))
 		r.want("SELECT v FROM "+c.table, "3")

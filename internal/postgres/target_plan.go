@@ -2,7 +2,6 @@ package postgres
 
 import (
 	"bytes"
-	"encoding/binary"
 
 	"github.com/waybill-data/waybill"
 )
@@ -51,7 +50,7 @@ func (c *plannedChange) value(src valueSource) waybill.Value {
 // their bytes tell.
 type changeGroup struct {
 	kind  *groupKind
-	items []int32 // indices into applyPlan.changes
+	items []int // indices into applyPlan.changes
 	bytes int
 }
 
@@ -137,12 +136,13 @@ func (p *applyPlan) add(c *waybill.Change, t *targetTable, action int) *refusedC
 	size := c.Key.Size() + c.Row.Size()
 	p.size += size
 	p.deferrable = p.deferrable || t.deferrable
-	p.assign(&p.changes[len(p.changes)-1], int32(len(p.changes)-1), size)
+	p.assign(len(p.changes)-1, size)
 	return nil
 }
 
 // assign puts the change into a group.
-func (p *applyPlan) assign(c *plannedChange, index int32, size int) {
+func (p *applyPlan) assign(index, size int) {
+	c := &p.changes[index]
 	kind := c.kind()
 	if p.single {
 		g := p.newGroup(kind)
@@ -227,7 +227,7 @@ func (p *applyPlan) keyBytes(c *plannedChange) (key []byte, certain bool) {
 			key = append(key[:start+4], v.Raw...)
 			certain = false
 		}
-		binary.BigEndian.PutUint32(key[start:], uint32(len(key)-start-4))
+		putLength(key[start:], len(key)-start-4)
 	}
 	p.scratch = key
 	return key, certain
@@ -279,6 +279,7 @@ func (s *targetSchema) goesFirst(a, b *groupKind) bool {
 		return a.op != waybill.Delete && b.op != waybill.Delete
 	case descendant:
 		return a.op == waybill.Delete && b.op == waybill.Delete
+	default:
+		return false
 	}
-	return false
 }

@@ -3,6 +3,7 @@ package postgres
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -31,8 +32,14 @@ const planTables = `
 	CREATE TRIGGER note AFTER INSERT OR UPDATE OR DELETE ON watched FOR EACH ROW EXECUTE FUNCTION note();`
 
 var planEntities = []struct{ name, columns, order string }{
-	{"parent", "name,tag,code", "id"}, {"child", "parent_id,v,w", "id"}, {"kid", "v", "parent_id, n"}, {"grandchild", "child_id,tag", "id"},
-	{"node", "up,v", "id"}, {"required", "v,w", "id"}, {"late", "tag,v", "id"}, {"watched", "v", "id"},
+	{"parent", "name,tag,code", "id"},
+	{"child", "parent_id,v,w", "id"},
+	{"kid", "v", "parent_id, n"},
+	{"grandchild", "child_id,tag", "id"},
+	{"node", "up,v", "id"},
+	{"required", "v,w", "id"},
+	{"late", "tag,v", "id"},
+	{"watched", "v", "id"},
 }
 
 func drawPlanChange(t *rapid.T) waybill.Change {
@@ -50,7 +57,7 @@ func drawPlanChange(t *rapid.T) waybill.Change {
 	if op == waybill.Delete {
 		return tDelete(e.name, key)
 	}
-	for _, c := range strings.Split(e.columns, ",") {
+	for c := range strings.SplitSeq(e.columns, ",") {
 		if rapid.Bool().Draw(t, c) {
 			v := fmt.Sprint(id("v"))
 			if rapid.IntRange(0, 5).Draw(t, "null") == 0 {
@@ -108,7 +115,7 @@ func TestSetBasedEqualsOneByOne(t *testing.T) {
 			batches++
 			if bad != nil {
 				batches++
-				err := all.try(append(actions[:len(actions):len(actions)], act(*bad))...)
+				err := all.try(append(slices.Clip(actions), act(*bad))...)
 				var refusal *waybill.Refusal
 				if !errors.As(err, &refusal) || refusal.Seq != all.seq+uint64(len(actions))+1 {
 					t.Fatalf("have %v, want a refusal of action %d: %v %s", err, all.seq+uint64(len(actions))+1, bad.Op, bad.Row)

@@ -64,7 +64,7 @@ func (e *stepError) refusable() bool {
 }
 
 // explainStep is for errors that do not depend on the values.
-func (w *Writer) explainStep(ctx context.Context, b waybill.Batch, e *stepError) error {
+func (w *Writer) explainStep(ctx context.Context, e *stepError) error {
 	if e.step.kind == nil {
 		return explainPrivilege(ctx, w.link.conn, e.pg, "write to the target")
 	}

@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -311,7 +312,7 @@ func TestBatchOfSeveralPlans(t *testing.T) {
 	for i := range 2*planChanges + 100 {
 		changes = append(changes, tUpsert("item", key(i%20000), row("n", i%100)))
 	}
-	bad := append(changes[:len(changes):len(changes)], tInsert("rare", key(1), `{}`), tInsert("rare", key(1), `{}`))
+	bad := slices.Concat(changes, act(tInsert("rare", key(1), `{}`), tInsert("rare", key(1), `{}`)))
 	if refusal := r.refused(bad...); refusal.Error() != `action a1 refused at rare {"id":1}: a row with this key exists already; use op upsert where the row may exist` {
 		t.Errorf("have %v", refusal)
 	}

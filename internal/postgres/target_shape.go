@@ -21,8 +21,7 @@ type changeShape struct {
 	rekey        *groupKind
 	rekeySources []valueSource
 	rowKeys      []rowKey
-	keyed        bool // keyExact and keyColumns are set
-	keyColumns   []int
+	keyColumns   []int // of the table, in the order of keyNames
 }
 
 // valueSource says where a column's value stands in a change.

@@ -2,7 +2,6 @@ package postgres
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 
@@ -19,7 +18,7 @@ const maxPrepared = 300
 // drain, and an error among them ends the transaction: the server skips what follows.
 type applyTx struct {
 	w       *Writer
-	ctx     context.Context
+	ctx     context.Context  //nolint:containedctx // lives within one call of Write
 	pipe    *pgconn.Pipeline // nil while nothing is sent and not drained
 	sent    []sentStep
 	begun   bool
@@ -140,9 +139,9 @@ func (l *targetLink) trim(ctx context.Context, all bool) error {
 func (t *applyTx) position(b waybill.Batch) {
 	w := t.w
 	fence := moveFence
+	seq := int64(b.LastSeq(w.seq)) //nolint:gosec // counts actions
 	params := [][]byte{
-		[]byte(w.stream), []byte(b.Upto), int8Param(int64(b.LastSeq(w.seq))), int8Param(int64(len(b.Actions))),
-		[]byte(b.After), int8Param(w.epoch),
+		[]byte(w.stream), []byte(b.Upto), int8Param(seq), int8Param(int64(len(b.Actions))), []byte(b.After), int8Param(w.epoch),
 	}
 	oids := []uint32{oidText, oidText, oidInt8, oidInt8, oidText, oidInt8}
 	if fault.Broken(fault.NoFence) {
@@ -151,7 +150,7 @@ func (t *applyTx) position(b waybill.Batch) {
 	t.query(fmt.Sprintf(movePosition, fence), oids, params, sentStep{what: stepPosition})
 }
 
-func int8Param(n int64) []byte { return binary.BigEndian.AppendUint64(nil, uint64(n)) }
+func int8Param(n int64) []byte { return appendInt8(nil, n) }
 
 // pass marks a kill point: in a test build everything before it has been done by the server.
 func (t *applyTx) pass(point string) error {

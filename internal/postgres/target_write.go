@@ -60,7 +60,7 @@ func (w *Writer) apply(ctx context.Context, b waybill.Batch) error {
 		case step.fenced():
 			return w.fenced()
 		case !step.refusable():
-			return w.explainStep(ctx, b, step)
+			return w.explainStep(ctx, step)
 		case single:
 			return w.unlessFenced(ctx, b, w.refusal(ctx, b, step))
 		default:
