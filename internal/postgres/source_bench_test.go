@@ -58,9 +58,12 @@ func BenchmarkLatency(b *testing.B) {
 	s := &source{url: c.URL("postgres")}
 	s.install(b, testStream)
 	o := s.reader(b, testStream)
-	var late []time.Duration
+	var (
+		late []time.Duration
+		at   waybill.Position
+	)
 	for b.Loop() {
-		open(b, o, "")
+		open(b, o, at)
 		start := time.Now().Add(100 * time.Millisecond)
 		for w := range writers {
 			x := s.session(b)
@@ -80,7 +83,7 @@ func BenchmarkLatency(b *testing.B) {
 			for i := range batch.Actions {
 				late = append(late, now.Sub(batch.Actions[i].Time))
 			}
-			n += len(batch.Actions)
+			n, at = n+len(batch.Actions), batch.Upto
 		}
 		_ = o.Close()
 	}
