@@ -41,6 +41,7 @@ type Kills struct {
 	// AfterCommit when one had been committed and nothing else had happened.
 	InTransaction      int     `json:"in_transaction"`
 	AfterCommit        int     `json:"after_commit"`
+	WhileAway          int     `json:"while_away"`           // struck during an outage
 	SlowestBackSeconds float64 `json:"slowest_back_seconds"` // from the restart to carrying again
 }
 
@@ -186,6 +187,9 @@ func (r *Report) killed() string {
 	}
 	if k.AfterCommit > 0 {
 		lines = append(lines, fmt.Sprintf("%d right after a commit", k.AfterCommit))
+	}
+	if k.WhileAway > 0 {
+		lines = append(lines, fmt.Sprintf("%d while the CRM was away", k.WhileAway))
 	}
 	if k.Survived > 0 {
 		lines = append(lines, "back at work within "+short(time.Duration(k.SlowestBackSeconds*float64(time.Second))))

@@ -143,6 +143,7 @@ func (s *show) outage(ctx context.Context, d time.Duration) error {
 	if err = s.wait(ctx, d*9/10); err == nil {
 		s.now.kill()
 		s.report.Kills.Done++
+		s.report.Kills.WhileAway++
 		s.event("%s while the CRM is away", s.Screen.paint(red, "engine killed"))
 		s.now, err = s.engine.start("run")
 	}
