@@ -54,7 +54,7 @@ var layers = []layer{
 }
 
 // connector is what a connector may know: neither another one, nor pump, pattern, config.
-var connector = []string{"", "internal/envelope", "internal/fault"}
+var connector = []string{"", "internal/envelope", "internal/envelope/spill", "internal/fault"}
 
 // testOnly packages may be imported by tests, and by each other.
 var testOnly = []string{"internal/conformance", "internal/testenv", "test"}

@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/waybill-data/waybill"
+	"github.com/waybill-data/waybill/internal/envelope/spill"
 	"github.com/waybill-data/waybill/internal/fault"
 )
 
@@ -49,7 +50,7 @@ type assembly struct {
 	o       *Outbox
 	visible snapshot
 	cur     readyAction
-	list    waybill.ChangeList
+	changes spill.Builder
 	begun   bool
 	fresh   []readyAction
 	// pairs are the transactions of which only the name came.
@@ -100,8 +101,7 @@ func (a *assembly) row(v [][]byte) error {
 	if next {
 		a.begin(p, v)
 	}
-	a.add(v)
-	return nil
+	return a.add(v)
 }
 
 func (a *assembly) begin(p pair, v [][]byte) {
@@ -109,10 +109,10 @@ func (a *assembly) begin(p pair, v [][]byte) {
 		ID:   uuidText(v[colID]),
 		Time: time.UnixMicro(bigEndian(v[colAt]) + microsTo2000).UTC(),
 	}}
-	a.list, a.begun = nil, true
+	a.changes, a.begun = spill.Builder{}, true
 }
 
-func (a *assembly) add(v [][]byte) {
+func (a *assembly) add(v [][]byte) error {
 	c := &a.cur.action
 	a.cur.mixed = a.cur.mixed || v[colPart][1] != a.cur.half
 	if v[colName] != nil {
@@ -124,21 +124,15 @@ func (a *assembly) add(v [][]byte) {
 	raw := v[colChanges]
 	if len(raw) == 0 || raw[0] != 1 { // the version of jsonb's binary form
 		a.refuse(v, "the column changes has an unknown form")
-		return
+		return nil
 	}
-	list, err := a.o.decoder.Decode(a.keep(raw[1:]))
+	message := a.keep(raw[1:])
+	list, err := a.o.decoder.Decode(message)
 	if err != nil {
 		a.refuse(v, err.Error())
-		return
+		return nil
 	}
-	if a.list == nil {
-		a.list = list
-	} else {
-		a.list = append(a.list, list...) // the decoder's lists have no room: a copy the first time
-	}
-	for i := range list {
-		c.Size += list[i].Size()
-	}
+	return a.changes.Add(message, list)
 }
 
 // refuse ends the stream in front of the action.
@@ -154,11 +148,9 @@ func (a *assembly) refuse(v [][]byte, reason string) {
 
 func (a *assembly) end() {
 	if a.begun {
-		if a.list == nil {
-			a.list = waybill.ChangeList{}
-		}
-		a.cur.action.Changes = a.list
-		a.cur.action.Size += len(a.cur.action.Name) + len(a.cur.action.Trace) + 160
+		c := &a.cur.action
+		c.Changes, c.Size = a.changes.Take()
+		c.Size += len(c.Name) + len(c.Trace) + 160
 		a.fresh = append(a.fresh, a.cur)
 		a.begun = false
 	}

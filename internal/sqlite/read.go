@@ -7,11 +7,11 @@ import (
 	"fmt"
 	"io/fs"
 	"math/rand/v2"
-	"slices"
 	"syscall"
 	"time"
 
 	waybill "github.com/waybill-data/waybill"
+	"github.com/waybill-data/waybill/internal/envelope/spill"
 	"github.com/waybill-data/waybill/internal/fault"
 )
 
@@ -161,7 +161,7 @@ type portion struct {
 	ends    []int64 // the last row of each action
 	bytes   int64
 	open    *waybill.Action // rows may still follow
-	list    waybill.ChangeList
+	changes spill.Builder
 	n       int64 // the last row seen
 	more    bool
 	failed  error // what follows the last action can never be read
@@ -221,13 +221,9 @@ func (p *portion) add(n int64, r []driver.Value) bool {
 		a.Trace = trace
 	}
 	a.Time = at
-	if p.list == nil {
-		p.list = list
-	} else {
-		p.list = append(slices.Clip(p.list), list...)
-	}
-	for i := range list {
-		a.Size += list[i].Size()
+	if err := p.changes.Add(data, list); err != nil {
+		p.broken = err
+		return false
 	}
 	return true
 }
@@ -239,7 +235,7 @@ func (p *portion) refuse(n int64, reason string) {
 		Reason: fmt.Sprintf("row %d of waybill_outbox is malformed: %s", n, reason),
 		Remedy: fmt.Sprintf("correct it with UPDATE waybill_outbox SET changes = … WHERE n = %d ('[]' carries nothing)", n),
 	}
-	p.open, p.list = nil, nil
+	p.open = nil
 }
 
 // finish ends the open action.
@@ -247,14 +243,13 @@ func (p *portion) finish() {
 	if p.open == nil {
 		return
 	}
-	if p.list == nil {
-		p.list = waybill.ChangeList{}
-	}
-	p.open.Changes = p.list
+	changes, size := p.changes.Take()
+	p.open.Changes = changes
+	p.open.Size += size
 	p.actions = append(p.actions, *p.open)
 	p.ends = append(p.ends, p.n)
 	p.bytes += int64(p.open.Size)
-	p.open, p.list = nil, nil
+	p.open = nil
 }
 
 // at is the position after the ith action.
