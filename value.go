@@ -2,6 +2,7 @@ package waybill
 
 import (
 	"bytes"
+	"encoding/json"
 	"strings"
 )
 
@@ -87,7 +88,13 @@ func (r Row) String() string {
 		if i > 0 {
 			b.WriteByte(',')
 		}
-		b.WriteString(`"` + r[i].Name + `":` + r[i].Value.String())
+		name, err := json.Marshal(r[i].Name)
+		if err != nil { // cannot be: a string
+			name = []byte(`"?"`)
+		}
+		b.Write(name)
+		b.WriteByte(':')
+		b.WriteString(r[i].Value.String())
 	}
 	b.WriteByte('}')
 	return b.String()
