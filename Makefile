@@ -14,7 +14,7 @@ GOFUMPT       := bin/gofumpt-$(GOFUMPT_VERSION)
 
 # The race detector slows the translated C of the SQLite driver some twentyfold, so packages
 # that live in it run without; what is concurrent there is the engine's, tested beside it.
-NO_RACE := /internal/sqlite$$|/waybill/test(/|$$)
+NO_RACE := /internal/sqlite$$|/internal/demo$$|/test/
 FUZZTIME ?= 30s
 
 .PHONY: all help build test test-setup lint fmt bench demo soak fuzz clean

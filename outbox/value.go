@@ -145,7 +145,7 @@ func appendList(dst []byte, v reflect.Value, depth int) ([]byte, error) {
 	if v.Type().Elem().Kind() == reflect.Uint8 {
 		b := make([]byte, v.Len())
 		for i := range b {
-			b[i] = byte(v.Index(i).Uint()) //nolint:gosec // its kind is uint8
+			b[i] = byte(v.Index(i).Uint())
 		}
 		return append(base64.StdEncoding.AppendEncode(append(dst, '"'), b), '"'), nil
 	}

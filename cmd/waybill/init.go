@@ -49,7 +49,7 @@ func writeNew(name string, text []byte, force bool) error {
 	if force {
 		flags = os.O_WRONLY | os.O_CREATE | os.O_TRUNC
 	}
-	f, err := os.OpenFile(name, flags, 0o600) //nolint:gosec // the user names the file
+	f, err := os.OpenFile(name, flags, 0o600)
 	if errors.Is(err, fs.ErrExist) {
 		return &usageError{fmt.Errorf("%s exists already; --force overwrites it", name)}
 	}

@@ -100,7 +100,7 @@ func (d *decoder) section(f *field, n *node, at position, path string) *value {
 		}
 	}
 	if f.kind == oneOf {
-		d.exactlyOne(f, n, at, path, mentioned)
+		d.exactlyOne(f, n, at, path)
 		return v
 	}
 	for _, child := range f.present() {
@@ -117,7 +117,7 @@ func (d *decoder) section(f *field, n *node, at position, path string) *value {
 }
 
 // exactlyOne checks that of the kinds one was written.
-func (d *decoder) exactlyOne(f *field, n *node, at position, path string, mentioned map[string]bool) {
+func (d *decoder) exactlyOne(f *field, n *node, at position, path string) {
 	var kinds []string
 	for _, e := range n.entries {
 		if f.has(e.key) != nil && !slices.Contains(kinds, e.key) {

@@ -34,7 +34,7 @@ func (f Fault) String() string {
 
 // Faults is everything that is wrong with a configuration, in the order of the file. As an
 // error it means that the user's input is at fault and that nothing was connected to.
-type Faults []Fault
+type Faults []Fault //nolint:errname // named for what it lists
 
 // Error lists the faults, one a line.
 func (fs Faults) Error() string {

@@ -88,7 +88,7 @@ func format() *field {
 	}}
 }
 
-func pipelineFields() []*field {
+func pipelineFields() []*field { //nolint:funlen // a table
 	return []*field{
 		{
 			name: "pattern", kind: word, required: true, words: []string{"push"}, laterWords: []string{"full-copy", "notify-pull", "queue"},

@@ -144,7 +144,7 @@ func urlProblem(s string) string {
 	if err != nil || u.Fragment != "" || u.User == nil && strings.Contains(rest, "@") || strings.ContainsAny(u.Path, "@") {
 		return escape
 	}
-	for _, host := range strings.Split(u.Host, ",") {
+	for host := range strings.SplitSeq(u.Host, ",") {
 		i := strings.LastIndexByte(host, ':')
 		if i < 0 || strings.HasSuffix(host, "]") {
 			continue

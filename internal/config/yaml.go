@@ -164,7 +164,7 @@ func tokensAllowed(tokens token.Tokens, out *collector) bool {
 }
 
 // plainer are clearer words for what the parser says about frequent mistakes.
-var plainer = map[string]string{
+var plainer = map[string]string{ //nolint:gosec // words about tokens of YAML, no credentials
 	"value is not allowed in this context":                               "the indentation does not fit the lines above",
 	"mapping value is not allowed in this context":                       `a second ": " in one line; put the value in quotes if it is part of it`,
 	"found character '\t' that cannot start any token":                   "a tab cannot indent; use spaces",

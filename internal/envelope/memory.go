@@ -16,7 +16,7 @@ const (
 
 // intern returns b as a string, the same one for a name that it saw before, and its hash.
 func (d *Decoder) intern(b []byte) (string, uint32) {
-	h := uint32(len(b)) //nolint:gosec // any number will do to begin a hash with
+	h := uint32(len(b))
 	for _, c := range b {
 		h = (h ^ uint32(c)) * 16777619
 	}

@@ -23,7 +23,7 @@ var traps, broken = parse(os.Getenv("WAYBILL_FAULTS"))
 
 func parse(spec string) (map[string]*trap, map[string]bool) {
 	traps, broken := map[string]*trap{}, map[string]bool{}
-	for _, item := range strings.Split(spec, ",") {
+	for item := range strings.SplitSeq(spec, ",") {
 		f := strings.Split(item, ":")
 		if len(f) < 2 {
 			continue

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/url"
 	"strings"
@@ -39,7 +40,7 @@ func connect(ctx context.Context, rawURL string, opts connectOptions) (*pgx.Conn
 	if cfg.ConnectTimeout == 0 {
 		cfg.ConnectTimeout = connectTimeout
 	}
-	for k, v := range map[string]string{
+	maps.Copy(cfg.RuntimeParams, map[string]string{
 		"application_name":                    "waybill",
 		"client_encoding":                     "UTF8",
 		"client_min_messages":                 "warning",
@@ -48,12 +49,8 @@ func connect(ctx context.Context, rawURL string, opts connectOptions) (*pgx.Conn
 		"statement_timeout":                   "0",
 		"lock_timeout":                        "0",
 		"idle_in_transaction_session_timeout": "0",
-	} {
-		cfg.RuntimeParams[k] = v
-	}
-	for k, v := range opts.Params {
-		cfg.RuntimeParams[k] = v
-	}
+	})
+	maps.Copy(cfg.RuntimeParams, opts.Params)
 	if opts.Name != "" {
 		cfg.RuntimeParams["application_name"] = opts.Name
 	}
@@ -98,8 +95,7 @@ func classify(err error, doing string) error {
 	if errors.Is(err, context.Canceled) {
 		return fmt.Errorf("%s: %w", doing, context.Canceled)
 	}
-	var pe *pgconn.PgError
-	if errors.As(err, &pe) {
+	if pe, ok := errors.AsType[*pgconn.PgError](err); ok {
 		c := &classified{text: doing + ": " + pe.Message + " (SQLSTATE " + pe.Code + ")", err: err}
 		if remedy := remedies[pe.Code]; remedy != "" {
 			c.text += "; " + remedy
@@ -161,8 +157,7 @@ var remedies = map[string]string{
 
 // oneLine is the text of an error on one line; the driver lists every address it tried.
 func oneLine(err error) string {
-	var ce *pgconn.ConnectError
-	if errors.As(err, &ce) {
+	if ce, ok := errors.AsType[*pgconn.ConnectError](err); ok {
 		err = errors.Unwrap(ce)
 	}
 	return strings.Join(strings.FieldsFunc(err.Error(), func(r rune) bool { return r == '\n' || r == '\t' }), "; ")

@@ -95,12 +95,7 @@ func (s snapshot) covers(o snapshot) bool {
 	if s.xmax < o.xmax {
 		return false
 	}
-	for _, x := range s.xip {
-		if o.sees(x) {
-			return false
-		}
-	}
-	return true
+	return !slices.ContainsFunc(s.xip, o.sees)
 }
 
 // upTo is the least snapshot that sees the same transactions up to and including last,

@@ -104,6 +104,6 @@ func (o *Outbox) administer(ctx context.Context, f func(*pgx.Conn) error) error 
 	if err != nil {
 		return err
 	}
-	defer conn.Close(context.WithoutCancel(ctx))
+	defer conn.Close(context.WithoutCancel(ctx)) //nolint:errcheck // what f did is committed or not
 	return f(conn)
 }

@@ -222,7 +222,7 @@ func (o *Outbox) known(ctx context.Context, conn *pgx.Conn, c consumer, p positi
 	}
 	acked, err := decodePosition(c.position)
 	if err != nil || (c.position != "" && acked.source != p.source) {
-		return false, nil
+		return false, nil //nolint:nilerr // a position that cannot be read is not a known one
 	}
 	var id string
 	err = conn.QueryRow(ctx, `select id::text from waybill.outbox where xid = $1::text::xid8 order by n limit 1`, fmt.Sprint(p.xid)).Scan(&id)

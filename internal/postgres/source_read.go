@@ -124,8 +124,7 @@ func (o *Outbox) broken(ctx context.Context, err error, doing string) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	var gap *waybill.GapError
-	if errors.As(err, &gap) {
+	if _, ok := errors.AsType[*waybill.GapError](err); ok {
 		return err
 	}
 	return classify(err, doing)

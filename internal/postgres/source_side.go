@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"sync"
 	"time"
 
@@ -157,9 +158,7 @@ func (s *side) connected(ctx context.Context) (*pgx.Conn, error) {
 		return s.conn, nil
 	}
 	params := make(map[string]string, len(readerParams))
-	for k, v := range readerParams {
-		params[k] = v
-	}
+	maps.Copy(params, readerParams)
 	params["synchronous_commit"] = "off" // an acknowledgement that is lost comes again
 	conn, err := connect(ctx, s.opts.URL, connectOptions{Name: "waybill " + s.opts.Stream + " ack", Params: params})
 	if err != nil {

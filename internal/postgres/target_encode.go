@@ -108,13 +108,13 @@ func appendArray(dst []byte, col *targetColumn, asText bool, p *applyPlan, g *ch
 // Lengths are bounded by the size of a plan, far below what 32 bits hold; negative numbers
 // are two's complement on the wire.
 
-func appendLength(dst []byte, n int) []byte { return binary.BigEndian.AppendUint32(dst, uint32(n)) } //nolint:gosec // see above
+func appendLength(dst []byte, n int) []byte { return binary.BigEndian.AppendUint32(dst, uint32(n)) }
 
-func putLength(dst []byte, n int) { binary.BigEndian.PutUint32(dst, uint32(n)) } //nolint:gosec // see above
+func putLength(dst []byte, n int) { binary.BigEndian.PutUint32(dst, uint32(n)) }
 
-func appendInt4(dst []byte, n int32) []byte { return binary.BigEndian.AppendUint32(dst, uint32(n)) } //nolint:gosec // see above
+func appendInt4(dst []byte, n int32) []byte { return binary.BigEndian.AppendUint32(dst, uint32(n)) }
 
-func appendInt8(dst []byte, n int64) []byte { return binary.BigEndian.AppendUint64(dst, uint64(n)) } //nolint:gosec // see above
+func appendInt8(dst []byte, n int64) []byte { return binary.BigEndian.AppendUint64(dst, uint64(n)) }
 
 // appendKey appends bytes that are the same for equal values of the column.
 func appendKey(dst []byte, col *targetColumn, raw []byte) ([]byte, bool) {

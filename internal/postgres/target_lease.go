@@ -128,7 +128,7 @@ func (w *Writer) raiseEpoch(ctx context.Context, tx pgx.Tx) (held waybill.Positi
 	_, err = tx.Exec(ctx, `UPDATE waybill.lease SET owner = $2, token = $3, host = $4, pid = $5, backend = $6, backend_start = $7,
 		expires_at = clock_timestamp() + make_interval(secs => $8) WHERE stream = $1`,
 		w.stream, w.opts.Owner, w.token, host, os.Getpid(), w.link.backend.pid, w.link.backend.start, w.opts.Lease.Seconds())
-	return waybill.Position(position), uint64(number), epoch, err //nolint:gosec // counts actions
+	return waybill.Position(position), uint64(number), epoch, err
 }
 
 func limitWait(ctx context.Context, tx pgx.Tx) error {

@@ -139,7 +139,7 @@ func (l *targetLink) trim(ctx context.Context, all bool) error {
 func (t *applyTx) position(b waybill.Batch) {
 	w := t.w
 	fence := moveFence
-	seq := int64(b.LastSeq(w.seq)) //nolint:gosec // counts actions
+	seq := int64(b.LastSeq(w.seq))
 	params := [][]byte{
 		[]byte(w.stream), []byte(b.Upto), int8Param(seq), int8Param(int64(len(b.Actions))), []byte(b.After), int8Param(w.epoch),
 	}

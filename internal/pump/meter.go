@@ -149,7 +149,7 @@ func (m *Meter) finish(ctx context.Context, err error) error {
 	switch {
 	case ctx.Err() != nil:
 		m.SetState(Stopped, nil)
-		return nil
+		return nil //nolint:nilerr // what a stop interrupted is no error
 	case err != nil:
 		m.SetState(Failed, err)
 	default:
@@ -204,8 +204,8 @@ func (m *Meter) wrote(b *waybill.Batch) {
 	s.Actions += uint64(len(b.Actions))
 	for i := range b.Actions {
 		a := &b.Actions[i]
-		s.Changes += uint64(a.Changes.Len()) //nolint:gosec // a length
-		s.Bytes += uint64(a.Size)            //nolint:gosec // a size
+		s.Changes += uint64(a.Changes.Len())
+		s.Bytes += uint64(a.Size)
 		m.latency(max(0, now.Sub(a.Time).Seconds()))
 	}
 	if n := len(m.rates); n == 0 || now.Sub(m.rates[n-1].at) > rateWindow/20 {

@@ -216,7 +216,7 @@ func (p *pump) write(ctx context.Context, b waybill.Batch) error {
 func (p *pump) ack(ctx context.Context, pos waybill.Position) error {
 	err := p.r.Ack(ctx, pos)
 	if err == nil || ctx.Err() != nil {
-		return nil
+		return nil //nolint:nilerr // a stop; the next start acknowledges
 	}
 	if waybill.Transient(err) {
 		p.Log.Warn("acknowledgement failed; the next one covers it", "stream", p.Stream, "error", err)

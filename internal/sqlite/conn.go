@@ -312,7 +312,7 @@ func named(args []any) []driver.NamedValue {
 		case int:
 			a = int64(v)
 		case uint64:
-			a = int64(v) //nolint:gosec // counts of actions stay far below 2⁶³
+			a = int64(v)
 		}
 		list[i] = driver.NamedValue{Ordinal: i + 1, Value: a}
 	}

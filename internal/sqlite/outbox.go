@@ -179,7 +179,7 @@ func lookUp(ctx context.Context, c *conn, stream string) (registered, error) {
 	}
 	n, _ := r[0].(int64)
 	seq, _ := r[1].(int64)
-	return registered{found: true, point: point{V: positionVersion, N: n, Seq: uint64(seq), Action: str(r[2])}}, nil //nolint:gosec // never negative
+	return registered{found: true, point: point{V: positionVersion, N: n, Seq: uint64(seq), Action: str(r[2])}}, nil
 }
 
 // headSQL is the number of the newest row that ever was.

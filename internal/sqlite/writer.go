@@ -143,7 +143,7 @@ RETURNING position, seq, epoch`, w.stream)
 		return err
 	}
 	seq, _ := row[1].(int64)
-	w.pos, w.seq, w.doubt = waybill.Position(str(row[0])), uint64(seq), nil //nolint:gosec // never negative
+	w.pos, w.seq, w.doubt = waybill.Position(str(row[0])), uint64(seq), nil
 	w.epoch, _ = row[2].(int64)
 	return w.holdLease(ctx)
 }

@@ -85,7 +85,7 @@ func (s *Store) Close() error {
 // takeLock returns the locked file, or nil where another process has it. The file is never
 // removed: whoever removed it could lock a file that others no longer see.
 func takeLock(path string) (*os.File, error) {
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600) //nolint:gosec // the path is the user's configuration
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("open lock file (set state.sqlite.path to a place that can be written): %w", err)
 	}
@@ -125,7 +125,7 @@ func identity(path string, locked bool) (string, error) {
 // ensureFile creates the file with its narrow mode before SQLite would create it with a
 // wider one, and returns its inode.
 func ensureFile(path string) (string, error) {
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600) //nolint:gosec // the path is the user's configuration
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return "", err
 	}

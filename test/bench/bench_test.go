@@ -38,7 +38,7 @@ func TestBench(t *testing.T) {
 	text := report(comparisons, l)
 	fmt.Println(text)
 	if *out != "" {
-		if err := os.WriteFile(*out, []byte(text), 0o644); err != nil { //nolint:gosec // a document
+		if err := os.WriteFile(*out, []byte(text), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -128,7 +128,7 @@ func (c *Changes) spilled(yield func(*waybill.Change) bool) error {
 			return err
 		}
 		n := binary.BigEndian.Uint64(head[:])
-		if n > uint64(c.written) { //nolint:gosec // written is never negative
+		if n > uint64(c.written) {
 			return errors.New("the temporary file is damaged")
 		}
 		message := make([]byte, n)
