@@ -9,6 +9,7 @@ type Builder struct {
 	list    waybill.ChangeList
 	more    *Changes // once there is a second message
 	size    int      // estimated bytes in memory
+	bound   int      // DefaultBound if 0
 }
 
 // Add appends a message and what it decoded to; neither may be modified afterwards. Its error
@@ -22,7 +23,7 @@ func (b *Builder) Add(message []byte, list waybill.ChangeList) error {
 		return nil
 	}
 	if b.more == nil {
-		b.more = New("", 0)
+		b.more = New("", b.bound)
 		if err := b.more.Append(b.message, b.list); err != nil {
 			return err
 		}
@@ -47,6 +48,6 @@ func (b *Builder) Take() (changes waybill.Changes, size int) {
 		changes = b.more
 	}
 	size = b.size
-	*b = Builder{}
+	*b = Builder{bound: b.bound}
 	return changes, size
 }

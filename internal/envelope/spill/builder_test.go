@@ -11,6 +11,7 @@ import (
 
 // TestBuilder: whatever the number and size of messages, their changes come back in order.
 func TestBuilder(t *testing.T) {
+	const bound = 64 << 10
 	for _, c := range []struct {
 		messages, size int
 		memory         bool
@@ -18,11 +19,11 @@ func TestBuilder(t *testing.T) {
 		{0, 0, true},
 		{1, 10, true},
 		{3, 10, true},
-		{1, DefaultBound, true},
-		{2, DefaultBound, false},
-		{40, DefaultBound / 16, false},
+		{1, bound, true},
+		{2, bound, false},
+		{40, bound / 16, false},
 	} {
-		var b Builder
+		b := Builder{bound: bound}
 		for round := range 2 { // it begins anew after Take
 			for i := range c.messages {
 				m := fmt.Appendf(nil, `[{"entity":"e","op":"upsert","key":{"id":%d},"row":{"v":"%s"}}]`, i, bytes.Repeat([]byte("x"), c.size))
@@ -38,7 +39,7 @@ func TestBuilder(t *testing.T) {
 			if _, memory := changes.(waybill.ChangeList); memory != c.memory {
 				t.Errorf("%+v round %d: in memory %v", c, round, memory)
 			}
-			if changes.Len() != c.messages || size > 2*DefaultBound+4096 {
+			if changes.Len() != c.messages || size > 2*bound+4096 {
 				t.Errorf("%+v: %d changes, %d bytes in memory", c, changes.Len(), size)
 			}
 			i := 0
