@@ -196,3 +196,15 @@ func TestKeysWrittenDifferently(t *testing.T) {
 		r.want("SELECT v FROM "+c.table, "")
 	}
 }
+
+// A row of an update that repeats its key, or changes it, in one batch.
+func TestKeyInTheRowOfAnUpdate(t *testing.T) {
+	r := newTarget(t, `CREATE TABLE wide (id int PRIMARY KEY, a int, b int, c int); INSERT INTO wide (id) VALUES (1), (2);
+		CREATE TABLE num (id numeric PRIMARY KEY, v text)`)
+	r.write(act(tUpdate("wide", key(1), `{"a":1,"b":2,"c":3,"id":1}`), tUpdate("wide", key(2), `{"a":4,"b":5,"c":6,"id":3}`),
+		tUpdate("wide", key(3), `{"a":7,"b":8,"c":9,"id":3}`)))
+	r.want("SELECT * FROM wide ORDER BY id", "1|1|2|3\n3|7|8|9")
+	// Of equal keys, a row keeps the digits that it was made with.
+	r.write(act(tUpsert("num", `{"id":1.0}`, `{"v":"a"}`), tUpsert("num", `{"id":1}`, `{"v":"b"}`)))
+	r.want("SELECT * FROM num", "1.0|b")
+}

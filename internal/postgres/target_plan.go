@@ -163,9 +163,10 @@ func (p *applyPlan) assign(index, size int) {
 	if ok && p.mayJoin(kind, at, tp, former, seen) {
 		g := p.groups[at]
 		switch {
-		case seen && former.group == at:
+		case seen && former.group == at && p.sameDigits(&p.changes[g.items[former.slot]], c):
 			g.items[former.slot] = index // the last one wins; the columns are the same
 			return
+		case seen && former.group == at: // in a group of its own
 		case len(g.items) < groupChanges && g.bytes < planBytes/4:
 			g.items, g.bytes = append(g.items, index), g.bytes+size
 			tp.last[string(key)] = place{at, len(g.items) - 1}
@@ -231,6 +232,18 @@ func (p *applyPlan) keyBytes(c *plannedChange) (key []byte, certain bool) {
 	}
 	p.scratch = key
 	return key, certain
+}
+
+// sameDigits tells whether two changes of equal keys write a numeric key with the same digits: of
+// 1 and 1.0, the row keeps what it was made with.
+func (p *applyPlan) sameDigits(a, b *plannedChange) bool {
+	for i, n := range a.kind().key {
+		if a.kind().table.columns[n].base == oidNumeric && !bytes.Equal(
+			a.value(p.keySource(a, a.kind(), i, n)).Raw, b.value(p.keySource(b, b.kind(), i, n)).Raw) {
+			return false
+		}
+	}
+	return true
 }
 
 // keySource finds column n of the key in a change.

@@ -137,11 +137,12 @@ func (s *targetSchema) newShape(c *waybill.Change, t *targetTable) (*changeShape
 	sh.kind = s.kindOf(t, c.Op, sh.keyColumns, rest, unique, false)
 	sh.sources = sources(sh.kind, where, fromRow)
 	if c.Op == waybill.Update && len(sh.rowKeys) > 0 {
+		all := slices.Clone(rest)
 		for _, rk := range sh.rowKeys {
-			rest = append(rest, sh.keyColumns[rk.key])
+			all = append(all, sh.keyColumns[rk.key])
 		}
-		slices.Sort(rest)
-		sh.rekey = s.kindOf(t, c.Op, sh.keyColumns, rest, unique, true)
+		slices.Sort(all)
+		sh.rekey = s.kindOf(t, c.Op, sh.keyColumns, all, unique, true)
 		sh.rekeySources = sources(sh.rekey, where, fromRow)
 	}
 	return sh, nil
