@@ -133,7 +133,7 @@ func TestRefusals(t *testing.T) {
 		{upsert("nosuch", `{"id":1}`, `{"name":"secret"}`), `nosuch {"id":1}: the target has no table nosuch; create it`},
 		{remove("nosuch", `{"id":1}`), `nosuch {"id":1}: the target has no table nosuch; create it`},
 		{upsert("waybill_position", `{"stream":"x"}`, `{"epoch":1}`), `waybill_position {"stream":"x"}: table waybill_position does not belong to the data`},
-		{upsert("two words", `{"a \"b\"":1}`, `{"c":1}`), `two words {"a "b"":1}: table two words has no column c; ALTER TABLE "two words" ADD COLUMN "c"`},
+		{upsert("two words", `{"a \"b\"":1}`, `{"c":1}`), `two words {"a \"b\"":1}: table two words has no column c; ALTER TABLE "two words" ADD COLUMN "c"`},
 	} {
 		a := newApp(t, tables...)
 		x := a.writer(TargetOptions{})

@@ -17,7 +17,9 @@ var shared struct {
 }
 
 // Main runs the package's tests, stops the servers and fails if a goroutine is left over.
+// Property tests draw from a fixed seed.
 func Main(m *testing.M, opts ...goleak.Option) {
+	fixSeed()
 	code := m.Run()
 	shared.Lock()
 	if shared.cluster != nil {
