@@ -1,18 +1,15 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"io"
-	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/waybill-data/waybill"
 	"github.com/waybill-data/waybill/internal/config"
-	"github.com/waybill-data/waybill/internal/state"
 )
 
 func (a *app) newDropCommand() *cobra.Command {
@@ -32,8 +29,9 @@ not dropped: stop the engine first.`,
 				return err
 			}
 			if !yes {
-				if err := a.confirm(p); err != nil {
-					return err
+				question := fmt.Sprintf("The source will no longer keep actions for %s, and the target will not know how far it came.\nDrop it?", p.Stream())
+				if err := a.confirm("drop", question, p); err != nil {
+					return fmt.Errorf("pipeline %s was not dropped: %w", p.Name, err)
 				}
 			}
 			if err := a.drop(cmd.Context(), cfg, p); err != nil {
@@ -48,44 +46,12 @@ not dropped: stop the engine first.`,
 	return cmd
 }
 
-// confirm asks on a terminal. Elsewhere there is nobody to ask.
-func (a *app) confirm(p *config.Pipeline) error {
-	if !terminal(a.stdin) {
-		return &usageError{fmt.Errorf("drop asks first, and there is no terminal to ask on; give --yes to drop pipeline %s", p.Name)}
-	}
-	fmt.Fprintf(a.stderr, "The source will no longer keep actions for %s, and the target will not know how far it came.\nDrop it? [y/N] ", p.Stream())
-	answer, err := bufio.NewReader(a.stdin).ReadString('\n')
-	if err != nil && !errors.Is(err, io.EOF) {
-		return fmt.Errorf("read the answer: %w", err)
-	}
-	switch strings.ToLower(strings.TrimSpace(answer)) {
-	case "y", "yes":
-		return nil
-	}
-	return errors.New("not dropped")
-}
-
-// drop takes the stream first, so that no engine is at work on it and none that was paused
-// can come back to it. The source forgets before the target: an engine started between the
-// two finds itself unregistered, where the other way round it would start all over.
-func (a *app) drop(ctx context.Context, cfg *config.Config, p *config.Pipeline) (err error) {
-	store, err := state.Open(cfg.State.SQLite.Path, a.quietLog()) //nolint:contextcheck // it bounds itself
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, store.Close()) }()
-	e, err := newEnds(p, store.Owner(), a.quietLog())
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, e.reader.Close(), e.writer.Close()) }()
-	if _, err := e.writer.Resume(ctx, p.Stream()); err != nil {
-		if errors.Is(err, waybill.ErrHeld) {
-			return fmt.Errorf("an engine is running it: %w; stop that engine first", err)
-		}
-		return fmt.Errorf("take it at the target: %w", err)
-	}
-	return errors.Join(forget(ctx, "source", e.reader, p.Stream()), forget(ctx, "target", e.writer, p.Stream()))
+// drop takes the stream first. The source forgets before the target: an engine started between
+// the two finds itself unregistered, where the other way round it would start all over.
+func (a *app) drop(ctx context.Context, cfg *config.Config, p *config.Pipeline) error {
+	return a.withStream(ctx, cfg, p, func(e ends) error {
+		return errors.Join(forget(ctx, "source", e.reader, p.Stream()), forget(ctx, "target", e.writer, p.Stream()))
+	})
 }
 
 func forget(ctx context.Context, at string, part any, stream string) error {
