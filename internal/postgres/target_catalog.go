@@ -44,6 +44,18 @@ type targetTable struct {
 	// may be seen (by triggers, rules, partitions written under two names), so they keep it.
 	barrier    bool
 	deferrable bool // some constraint is checked at commit, or can be
+	guards     rowGuards
+}
+
+// rowGuards is what may keep single rows of a statement from being written, in silence.
+type rowGuards struct {
+	insertRule, deleteRule bool
+	// writeTrigger: a trigger before each row that is inserted or updated.
+	writeTrigger bool
+	// routed: such a trigger, at a table that others inherit from, may write the row to one of them.
+	routed bool
+	// deletes: a trigger, rule or policy, or another server, may leave rows that are deleted.
+	deletes bool
 }
 
 // targetColumn is a column of a targetTable.
@@ -97,6 +109,18 @@ func (s *targetSchema) place(entity string) (schema, table string) {
 	return schema, table
 }
 
+// reserved says why no entity is written to a table, "" if one may be. Positions and outboxes are in
+// schema waybill, and a role that may write them may often write the catalog too.
+func reserved(schema, table string) string {
+	switch {
+	case schema == "waybill":
+		return fmt.Sprintf("table %s.%s belongs to Waybill", schema, table)
+	case schema == "information_schema", strings.HasPrefix(schema, "pg_"):
+		return fmt.Sprintf("table %s.%s belongs to the server, not to the data", schema, table)
+	}
+	return ""
+}
+
 func (t *targetTable) ident() string { return quote(t.schema) + "." + quote(t.name) }
 
 // column returns the index of the named column, -1 if there is none.
@@ -123,6 +147,9 @@ func (s *targetSchema) load(ctx context.Context, conn *pgx.Conn, entity string) 
 		return t, nil
 	}
 	schema, name := s.place(entity)
+	if reserved(schema, name) != "" {
+		return nil, nil
+	}
 	t, err := s.read(ctx, conn, schema, name)
 	if err != nil {
 		return nil, classify(err, fmt.Sprintf("read the definition of table %s.%s at the target", schema, name))
@@ -144,7 +171,8 @@ func (s *targetSchema) read(ctx context.Context, conn *pgx.Conn, schema, name st
 		return nil, err
 	}
 	found, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (bool, error) {
-		return true, row.Scan(&t.oid, &t.kind, &t.barrier, &t.deferrable)
+		return true, row.Scan(&t.oid, &t.kind, &t.barrier, &t.deferrable,
+			&t.guards.insertRule, &t.guards.deleteRule, &t.guards.writeTrigger, &t.guards.routed, &t.guards.deletes)
 	})
 	if err != nil || len(found) == 0 {
 		return nil, err
@@ -176,15 +204,30 @@ func (t *targetTable) byNumber(n int16) int {
 	return slices.IndexFunc(t.columns, func(c targetColumn) bool { return c.attnum == n })
 }
 
+// tableSQL: bits of tgtype are 1 each row, 2 before, 4 insert, 8 delete, 16 update, 64 instead.
 const tableSQL = `
+WITH RECURSIVE c AS (
+	SELECT c.*, n.nspname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+	WHERE n.nspname = $1 AND c.relname = $2 AND c.relkind IN ('r', 'p', 'v', 'f')
+), family(oid) AS (
+	SELECT oid FROM c UNION SELECT i.inhrelid FROM family f JOIN pg_inherits i ON i.inhparent = f.oid
+), triggers AS (
+	SELECT t.tgrelid, t.tgtype FROM pg_trigger t JOIN family f ON f.oid = t.tgrelid WHERE NOT t.tgisinternal AND t.tgenabled IN ('O', 'A')
+), rules AS (
+	SELECT r.ev_type FROM pg_rewrite r JOIN c ON c.oid = r.ev_class WHERE r.ev_enabled IN ('O', 'A')
+)
 SELECT c.oid, c.relkind::text,
 	c.relkind NOT IN ('r', 'p') OR c.relispartition OR c.relhasrules
-		OR EXISTS (SELECT FROM pg_trigger t WHERE NOT t.tgisinternal AND t.tgenabled IN ('O', 'A')
-			AND (t.tgrelid = c.oid OR c.relkind = 'p' AND t.tgrelid IN (SELECT relid FROM pg_partition_tree(c.oid))))
+		OR EXISTS (SELECT FROM triggers t WHERE t.tgrelid = c.oid OR c.relkind = 'p')
 		OR EXISTS (SELECT FROM pg_inherits i WHERE i.inhrelid = c.oid OR i.inhparent = c.oid AND c.relkind <> 'p'),
-	EXISTS (SELECT FROM pg_constraint k WHERE k.conrelid = c.oid AND k.condeferrable)
-FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE n.nspname = $1 AND c.relname = $2 AND c.relkind IN ('r', 'p', 'v', 'f')`
+	EXISTS (SELECT FROM pg_constraint k WHERE k.conrelid = c.oid AND k.condeferrable),
+	EXISTS (SELECT FROM rules WHERE ev_type = '3'), EXISTS (SELECT FROM rules WHERE ev_type = '4'),
+	EXISTS (SELECT FROM triggers WHERE tgtype & 3 = 3 AND tgtype & 20 <> 0),
+	c.relkind = 'r' AND EXISTS (SELECT FROM triggers WHERE tgrelid = c.oid AND tgtype & 7 = 7)
+		AND EXISTS (SELECT FROM pg_inherits i WHERE i.inhparent = c.oid),
+	c.relkind IN ('v', 'f') OR row_security_active(c.oid) OR EXISTS (SELECT FROM rules WHERE ev_type = '4')
+		OR EXISTS (SELECT FROM triggers WHERE tgtype & 11 = 11)
+FROM c`
 
 const columnSQL = `
 SELECT a.attname, a.attnum, b.oid, b.typmod, CASE WHEN t.typcategory = 'A' AND t.typlen = -1 AND t.typname NOT IN ('int2vector', 'oidvector')

@@ -15,6 +15,9 @@ import (
 // unknownTable refuses a change of an entity that has no table.
 func unknownTable(s *targetSchema, entity string) *refusedChange {
 	schema, table := s.place(entity)
+	if why := reserved(schema, table); why != "" {
+		return &refusedChange{reason: why, remedy: "name the entity after a table of the data, or set the target's schema to theirs"}
+	}
 	return &refusedChange{
 		reason: fmt.Sprintf("table %s.%s does not exist", schema, table),
 		remedy: "create it, or set the target's schema",
@@ -34,10 +37,14 @@ func (e *stepError) noRow() bool {
 	return e.step.what == stepData && strings.Contains(e.pg.Message, noSuchRow)
 }
 
+func (e *stepError) skipped() bool {
+	return e.step.what == stepData && strings.Contains(e.pg.Message, skippedRow)
+}
+
 // stale tells whether the error may come from a table that is not what it was when its
 // definition was read.
 func (e *stepError) stale() bool {
-	if e.step.kind == nil || e.noRow() {
+	if e.step.kind == nil || e.noRow() || e.skipped() {
 		return false
 	}
 	switch e.pg.Code {
@@ -105,6 +112,12 @@ func (w *Writer) refusal(ctx context.Context, b waybill.Batch, e *stepError) err
 	switch {
 	case e.noRow():
 		r.Reason, r.Remedy = "no row has this key", "use op upsert where the row may be missing"
+	case e.skipped():
+		t := e.step.kind.table
+		r.Reason, r.Remedy = fmt.Sprintf("a trigger or rule of table %s.%s skipped the row", t.schema, t.name), "let it write the row"
+		if c.Op == waybill.Delete {
+			r.Reason, r.Remedy = fmt.Sprintf("a trigger or rule of table %s.%s kept the row", t.schema, t.name), "let it delete the row"
+		}
 	case e.pg.Code == "23505" && c.Op == waybill.Insert && e.step.kind.unique != nil && e.step.kind.unique.name == e.pg.ConstraintName:
 		r.Reason, r.Remedy = "a row with this key exists already", "use op upsert where the row may exist"
 	case strings.HasPrefix(e.pg.Code, "22"):

@@ -27,6 +27,10 @@ const moveFence = ` AND position = $5 AND epoch = $6`
 // noSuchRow is what a set-based UPDATE fails with when some key has no row.
 const noSuchRow = "waybill: no row has this key"
 
+// skippedRow is what a statement fails with when a trigger or rule kept a row from being written,
+// or from being deleted.
+const skippedRow = "waybill: a trigger or rule skipped a row"
+
 // statementsFor returns what applies a group whose columns travel as text where asText says
 // 1. Columns are parameters $1, $2 … in the order of kind.columns.
 func (k *groupKind) statementsFor(asText []byte) []*targetStatement {
@@ -37,13 +41,16 @@ func (k *groupKind) statementsFor(asText []byte) []*targetStatement {
 	var texts []string
 	switch k.op {
 	case waybill.Insert:
-		texts = []string{b.insert("")}
+		texts = b.exactly(b.insert(""))
 	case waybill.Upsert:
 		texts = b.upsert()
 	case waybill.Update:
 		texts = []string{b.update(true)}
 	case waybill.Delete:
 		texts = []string{fmt.Sprintf("DELETE FROM %s t USING %s WHERE %s", k.table.ident(), b.source(), b.match())}
+		if k.table.guards.deletes {
+			texts = append(texts, b.verify("count(*) = 0"))
+		}
 	}
 	oids := make([]uint32, len(asText))
 	for i, n := range k.columns() {
@@ -124,12 +131,44 @@ func (b *statementBuilder) insert(where string) string {
 		strings.Join(values, ", "), b.source(), where)
 }
 
+// exactly makes an INSERT fail unless it writes as many rows as it was given. The server has no
+// RETURNING in the statements of rules, nor rules in WITH: there the rows are looked for afterwards.
+func (b *statementBuilder) exactly(insert string) []string {
+	if g := b.table.guards; g.insertRule || g.routed {
+		return []string{insert, b.verify("count(*) = cardinality($1)")}
+	}
+	return []string{b.counted("n AS ("+insert+" RETURNING 1)", "FROM n", "count(*)", "'"+skippedRow+"'")}
+}
+
+// counted fails with the value of otherwise unless all rows were written.
+func (b *statementBuilder) counted(with, from, count, otherwise string) string {
+	return fmt.Sprintf("WITH %s SELECT (CASE WHEN %s = cardinality($1) THEN '1' ELSE %s END)::pg_catalog.int4 %s", with, count, otherwise, from)
+}
+
+// verify fails unless the condition holds for the rows that are there.
+func (b *statementBuilder) verify(condition string) string {
+	return fmt.Sprintf("SELECT (CASE WHEN %s THEN '1' ELSE '%s' END)::pg_catalog.int4 FROM %s WHERE EXISTS (SELECT FROM %s t WHERE %s)",
+		condition, skippedRow, b.source(), b.table.ident(), b.match())
+}
+
 // upsert is one statement where the server can do it in one.
 func (b *statementBuilder) upsert() []string {
+	g := b.table.guards
+	there := b.verify("count(*) = cardinality($1)")
 	if b.twoStep {
-		insert := b.insert(fmt.Sprintf(" WHERE NOT EXISTS (SELECT FROM %s t WHERE %s)", b.table.ident(), b.match()))
-		if len(b.changed()) == 0 {
+		missing := fmt.Sprintf("NOT EXISTS (SELECT FROM %s t WHERE %s)", b.table.ident(), b.match())
+		insert := b.insert(" WHERE " + missing)
+		switch {
+		case len(b.changed()) == 0 && (g.writeTrigger || g.insertRule):
+			return []string{insert, there}
+		case len(b.changed()) == 0:
 			return []string{insert}
+		case g.insertRule || g.routed:
+			return []string{b.update(false), insert, there}
+		case g.writeTrigger: // the rows of both count; the second waits for the first
+			insert = b.insert(" WHERE (SELECT count(*) FROM o) >= 0 AND " + missing)
+			return []string{b.counted("o AS ("+b.update(false)+" RETURNING 1), n AS ("+insert+" RETURNING 1)", "",
+				"(SELECT count(*) FROM o) + (SELECT count(*) FROM n)", "'"+skippedRow+"'")}
 		}
 		return []string{b.update(false), insert}
 	}
@@ -138,11 +177,15 @@ func (b *statementBuilder) upsert() []string {
 		name := quote(b.column(n).name)
 		sets = append(sets, name+" = EXCLUDED."+name)
 	}
-	action := "NOTHING"
+	conflict := fmt.Sprintf(" ON CONFLICT (%s) DO ", b.names(b.key))
 	if len(sets) > 0 {
-		action = "UPDATE SET " + strings.Join(sets, ", ")
+		return b.exactly(b.insert("") + conflict + "UPDATE SET " + strings.Join(sets, ", "))
 	}
-	return []string{b.insert("") + fmt.Sprintf(" ON CONFLICT (%s) DO %s", b.names(b.key), action)}
+	texts := []string{b.insert("") + conflict + "NOTHING"}
+	if g.writeTrigger {
+		texts = append(texts, there)
+	}
+	return texts
 }
 
 // changed are the columns that a row which is there already gets new values for.
@@ -174,6 +217,8 @@ func (b *statementBuilder) update(strict bool) string {
 	if !strict {
 		return text
 	}
-	return fmt.Sprintf("WITH n AS (%s RETURNING 1) SELECT (CASE WHEN count(*) = cardinality($1) THEN '1' ELSE '%s' END)::pg_catalog.int4 FROM n",
-		text, noSuchRow)
+	// A row that is there and yet was not updated was skipped; the statement sees those from before it.
+	found := fmt.Sprintf("SELECT count(*) FROM %s WHERE EXISTS (SELECT FROM %s t WHERE %s)", b.source(), b.table.ident(), b.match())
+	return b.counted("n AS ("+text+" RETURNING 1)", "FROM n", "count(*)",
+		fmt.Sprintf("CASE WHEN (%s) = cardinality($1) THEN '%s' ELSE '%s' END", found, skippedRow, noSuchRow))
 }
