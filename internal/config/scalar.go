@@ -140,8 +140,12 @@ func urlProblem(s string) string {
 	if !ok || scheme != "postgres" && scheme != "postgresql" {
 		return "must be a URL that begins with postgres:// or postgresql://"
 	}
+	end := strings.IndexAny(rest+"/", "/?#")
+	if strings.Count(rest[:end], "@") > 1 {
+		return "has more than one @ before the database's name; an @ in the user name or password is written as %40"
+	}
 	u, err := url.Parse(s)
-	if err != nil || u.Fragment != "" || u.User == nil && strings.Contains(rest, "@") || strings.ContainsAny(u.Path, "@") {
+	if err != nil || strings.Contains(u.RawQuery, "@") || u.Fragment != "" || u.User == nil && strings.Contains(rest, "@") || strings.ContainsAny(u.Path, "@") {
 		return escape
 	}
 	for host := range strings.SplitSeq(u.Host, ",") {
