@@ -10,6 +10,7 @@ import (
 	"maps"
 	"net"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -36,6 +37,9 @@ func connect(ctx context.Context, rawURL string, opts connectOptions) (*pgx.Conn
 	cfg, err := pgx.ParseConfig(rawURL)
 	if err != nil {
 		return nil, badURL(rawURL, err)
+	}
+	if splitPassword(rawURL, cfg) {
+		return nil, errURL
 	}
 	if cfg.ConnectTimeout == 0 {
 		cfg.ConnectTimeout = connectTimeout
@@ -74,15 +78,40 @@ func address(cfg *pgx.ConnConfig) string {
 func badURL(rawURL string, err error) error {
 	u, perr := url.Parse(rawURL)
 	inner := errors.Unwrap(err)
-	if perr != nil || u.Host == "" || inner == nil {
-		return errors.New("the PostgreSQL url is not understood; it reads postgres://user:password@host:5432/database, " +
-			"with special characters in the password written as %XX")
+	if perr != nil || u.Host == "" || inner == nil || splitPassword(rawURL, nil) {
+		return errURL
 	}
 	text := inner.Error()
-	if pw, ok := u.User.Password(); ok && pw != "" && strings.Contains(text, pw) {
+	secret, _ := u.User.Password()
+	for _, pw := range append(u.Query()["password"], u.Query()["sslpassword"]...) {
+		if pw != "" && strings.Contains(text, pw) {
+			secret = pw
+		}
+	}
+	if secret != "" && strings.Contains(text, secret) {
 		text = "a setting in it is wrong"
 	}
 	return fmt.Errorf("the PostgreSQL url is not understood: %s", text)
+}
+
+// errURL tells how a connection string reads, without a word of the one that is wrong.
+var errURL = errors.New("the PostgreSQL url is not understood; it reads postgres://user:password@host:5432/database, " +
+	"with special characters in the password written as %XX (@ is %40)")
+
+// splitPassword tells whether an unescaped @ may have made the end of a password pass for a
+// host, a database or a parameter, which errors name. cfg may be nil.
+func splitPassword(rawURL string, cfg *pgx.ConnConfig) bool {
+	if _, rest, ok := strings.Cut(rawURL, "://"); ok && strings.Count(rest, "@") > 1 {
+		return true
+	}
+	if cfg == nil {
+		return false
+	}
+	split := strings.Contains(cfg.Host, "@")
+	for _, other := range cfg.Fallbacks {
+		split = split || strings.Contains(other.Host, "@")
+	}
+	return split
 }
 
 // classify wraps err as "doing: what happened; remedy" and marks it transient where trying
@@ -155,13 +184,43 @@ var remedies = map[string]string{
 	"42501": "grant the role what it needs; waybill check prints the statements",
 }
 
-// oneLine is the text of an error on one line; the driver lists every address it tried.
+// oneLine is the text of an error on one line. The driver lists every address it tried, and
+// one twice where it tried with and without TLS.
 func oneLine(err error) string {
 	if ce, ok := errors.AsType[*pgconn.ConnectError](err); ok {
 		err = errors.Unwrap(ce)
 	}
-	return strings.Join(strings.FieldsFunc(err.Error(), func(r rune) bool { return r == '\n' || r == '\t' }), "; ")
+	var said []string
+	for part := range strings.FieldsFuncSeq(err.Error(), func(r rune) bool { return r == '\n' || r == '\t' }) {
+		part = strings.TrimPrefix(part, "hostname resolving error: ")
+		if !slices.Contains(said, part) {
+			said = append(said, part)
+		}
+	}
+	return strings.Join(said, "; ")
 }
 
 // quote makes name an SQL identifier, whatever it holds.
 func quote(name string) string { return pgx.Identifier{name}.Sanitize() }
+
+// readOnlyFix is the statement that lets the session's transactions write again: it names the
+// place where the setting that makes them read-only was made.
+func readOnlyFix(ctx context.Context, conn *pgx.Conn) (string, error) {
+	const setting = "default_transaction_read_only"
+	var database, role, source string
+	err := conn.QueryRow(ctx, `select current_database(), session_user, source from pg_settings where name = $1`, setting).
+		Scan(&database, &role, &source)
+	switch source {
+	case "user":
+		return fmt.Sprintf("ALTER ROLE %s RESET %s;", quote(role), setting), err
+	case "database user":
+		return fmt.Sprintf("ALTER ROLE %s IN DATABASE %s RESET %s;", quote(role), quote(database), setting), err
+	case "global":
+		return fmt.Sprintf("ALTER ROLE ALL RESET %s;", setting), err
+	case "client", "environment variable":
+		return "take " + setting + " out of url (options) and of the environment (PGOPTIONS)", err
+	case "configuration file", "command line":
+		return fmt.Sprintf("ALTER SYSTEM SET %s = off; SELECT pg_reload_conf();", setting), err
+	}
+	return fmt.Sprintf("ALTER DATABASE %s SET %s = off;", quote(database), setting), err
+}

@@ -62,17 +62,26 @@ func (c *check) warn(fix, format string, args ...any) {
 	c.found = append(c.found, waybill.Finding{Warn: true, What: fmt.Sprintf(format, args...), Fix: fix})
 }
 
-func (c *check) checkServer(context.Context) (bool, error) {
+func (c *check) checkServer(ctx context.Context) (bool, error) {
 	major := c.server.version / 10000
 	if c.server.version < minServerVersion {
-		c.bad("upgrade the server", "the source server is PostgreSQL %d, the outbox needs 13 or later", major)
+		c.bad("upgrade the server", "server is PostgreSQL %d, the outbox needs 13 or later", major)
 		return false, nil
 	}
 	if c.server.standby {
-		c.bad("point url at the primary (several hosts with target_session_attrs=read-write find it)", "the source server is a standby")
+		c.bad("point url at the primary (several hosts with target_session_attrs=read-write find it)", "server is a standby, where an outbox cannot be read")
 		return false, nil
 	}
-	c.good("source server is a primary, PostgreSQL %d, database %s", major, c.server.database)
+	var readOnly bool
+	if err := c.conn.QueryRow(ctx, `select current_setting('transaction_read_only')::bool`).Scan(&readOnly); err != nil {
+		return false, classify(err, "read the source's settings")
+	}
+	if readOnly {
+		fix, err := readOnlyFix(ctx, c.conn)
+		c.bad(fix, "transactions in database %s are read-only for role %s, so that nothing could be acknowledged", c.server.database, c.server.role)
+		return false, classify(err, "read the source's settings")
+	}
+	c.good("server is a primary, PostgreSQL %d, database %s", major, c.server.database)
 	return true, nil
 }
 
@@ -104,6 +113,14 @@ func (c *check) checkDurability(ctx context.Context) (bool, error) {
 func (c *check) checkInstalled(ctx context.Context) (bool, error) {
 	install := "waybill outbox install " + c.pipeline
 	if !c.server.installed {
+		fix, err := installFix(ctx, c.conn, c.server, c.pipeline)
+		if err != nil {
+			return false, classify(err, "look at the privileges of "+c.server.role)
+		}
+		if fix != "" {
+			c.bad(fix, "no outbox is installed in database %s, and role %s may not install it", c.server.database, c.server.role)
+			return false, nil
+		}
 		c.bad(install, "no outbox is installed in database %s", c.server.database)
 		return false, nil
 	}
@@ -200,7 +217,7 @@ func (c *check) checkConsumer(ctx context.Context) (bool, error) {
 	case err != nil:
 		return false, classify(err, "read consumer "+c.stream)
 	default:
-		c.good("consumer %s is registered and has acknowledged %d actions", c.stream, seq)
+		c.good("consumer %s is registered and has acknowledged %s", c.stream, count(int(seq), "action"))
 	}
 	return true, nil
 }

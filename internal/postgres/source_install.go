@@ -2,8 +2,11 @@ package postgres
 
 import (
 	"context"
+	"errors"
+	"fmt"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // SQL is what Install runs.
@@ -22,7 +25,7 @@ func (o *Outbox) Install(ctx context.Context, streams ...string) error {
 			return o.usable(ctx, conn, s)
 		}
 		if _, err := conn.PgConn().Exec(ctx, outboxSQL).ReadAll(); err != nil {
-			return classify(err, "install the outbox in database "+s.database+" as "+s.role)
+			return o.explainOwner(ctx, conn, s, err, "install the outbox in database "+s.database+" as "+s.role)
 		}
 		for _, stream := range streams {
 			if _, err := conn.Exec(ctx, `insert into waybill.consumer (name) values ($1) on conflict do nothing`, stream); err != nil {
@@ -63,7 +66,7 @@ end $$`
 // whatever is in it. An application that still calls waybill.emit then fails.
 func (o *Outbox) Uninstall(ctx context.Context, streams ...string) error {
 	return o.administer(ctx, func(conn *pgx.Conn) error {
-		return pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
+		err := pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
 			if _, err := tx.Exec(ctx, `set local lock_timeout = '10s'`); err != nil {
 				return classify(err, "uninstall the outbox")
 			}
@@ -78,7 +81,68 @@ func (o *Outbox) Uninstall(ctx context.Context, streams ...string) error {
 			_, err := tx.Exec(ctx, uninstallSQL)
 			return classify(err, "uninstall the outbox")
 		})
+		if code(err) != insufficientPrivilege {
+			return err
+		}
+		s, serr := readServer(ctx, conn)
+		if serr != nil {
+			return err
+		}
+		return o.explainOwner(ctx, conn, s, err, "uninstall the outbox in database "+s.database+" as "+s.role)
 	})
+}
+
+// explainOwner is classify for what only an owner may do: it names who.
+func (o *Outbox) explainOwner(ctx context.Context, conn *pgx.Conn, s server, err error, doing string) error {
+	pe, ok := errors.AsType[*pgconn.PgError](err)
+	if !ok || pe.Code != insufficientPrivilege {
+		return classify(err, doing)
+	}
+	// The script leaves its transaction open where it fails.
+	if _, rerr := conn.Exec(ctx, "rollback"); rerr != nil {
+		return classify(err, doing)
+	}
+	remedy, ferr := installFix(ctx, conn, s, o.pipeline())
+	if owner, oerr := outboxOwner(ctx, conn); oerr == nil && owner != "" {
+		remedy, ferr = fmt.Sprintf("the outbox belongs to role %s: let that role do it", quote(owner)), nil
+	}
+	if ferr != nil || remedy == "" {
+		return classify(err, doing)
+	}
+	return &classified{text: doing + ": " + pe.Message + " (SQLSTATE " + pe.Code + "); " + remedy, err: err}
+}
+
+// outboxOwner is the role that owns the outbox, or empty if there is none.
+func outboxOwner(ctx context.Context, conn *pgx.Conn) (owner string, err error) {
+	err = conn.QueryRow(ctx, `select pg_get_userbyid(c.relowner) from pg_class c join pg_namespace n on n.oid = c.relnamespace
+where n.nspname = 'waybill' and c.relname = 'outbox'`).Scan(&owner)
+	if errors.Is(err, pgx.ErrNoRows) {
+		err = nil
+	}
+	return owner, err
+}
+
+// installFix is what lets the role install the outbox, or empty if it may. There is no outbox
+// yet; schema waybill may be there, with what a target keeps in it.
+func installFix(ctx context.Context, conn *pgx.Conn, s server, pipeline string) (string, error) {
+	var (
+		may   bool
+		owner string
+	)
+	err := conn.QueryRow(ctx, `select has_schema_privilege(oid, 'create') and has_schema_privilege(oid, 'usage')
+  and coalesce((select has_table_privilege(c.oid, 'insert') and has_table_privilege(c.oid, 'select')
+    from pg_class c where c.relnamespace = n.oid and c.relname = 'meta'), true), pg_get_userbyid(nspowner)
+from pg_namespace n where nspname = 'waybill'
+union all select has_database_privilege(current_database(), 'create'), '' where not exists (select from pg_namespace where nspname = 'waybill')`).
+		Scan(&may, &owner)
+	switch {
+	case err != nil || may:
+		return "", err
+	case owner != "":
+		return fmt.Sprintf("schema waybill belongs to role %s: let that role run waybill outbox install %s", quote(owner), pipeline), nil
+	}
+	return fmt.Sprintf("grant create on database %s to %s; then run waybill outbox install %s "+
+		"(or let an owner of the database run waybill outbox sql %[3]s | psql)", quote(s.database), quote(s.role), pipeline), nil
 }
 
 // Drop forgets the stream. What only it still needed may then go.

@@ -177,6 +177,91 @@ where relnamespace = 'waybill'::regnamespace and relkind in ('r', 'p', 'S')`)
 	}
 }
 
+// Who may not install or uninstall is told who may, and what Check prints is enough to install.
+func TestInstallPrivileges(t *testing.T) {
+	s := &source{url: testenv.Postgres(t).URL}
+	url := s.role(t, "source_installer")
+	o := NewOutbox(SourceOptions{URL: url, Stream: testStream})
+	owner := s.session(t)
+	err := o.Install(t.Context(), testStream)
+	if err == nil || !strings.Contains(err.Error(), "grant create on database ") || !strings.Contains(err.Error(), "outbox sql conformance | psql") {
+		t.Fatalf("Install without privileges: %v", err)
+	}
+	fix := func() string {
+		t.Helper()
+		found, err := o.Check(t.Context(), testStream)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return found[len(found)-1].Fix
+	}
+	grant, _, ok := strings.Cut(fix(), "; then run waybill outbox install conformance")
+	if !ok {
+		t.Fatalf("Check without privileges: %s", fix())
+	}
+
+	owner.exec(`create schema waybill; create table waybill.meta (key text primary key, value text not null)`)
+	if !strings.Contains(fix(), "let that role run waybill outbox install conformance") {
+		t.Fatalf("Check with the schema of another: %s", fix())
+	}
+	owner.exec(`drop schema waybill cascade`)
+
+	s.install(t, testStream)
+	who := query[string](t, s, `select quote_ident(current_user)`)
+	for what, err := range map[string]error{"Install": o.Install(t.Context(), testStream), "Uninstall": o.Uninstall(t.Context(), testStream)} {
+		if err == nil || waybill.Transient(err) || !strings.Contains(err.Error(), "belongs to role ") || !strings.Contains(err.Error(), who) {
+			t.Fatalf("%s of another's outbox: %v", what, err)
+		}
+	}
+	if err := NewOutbox(SourceOptions{URL: s.url}).Uninstall(t.Context(), testStream); err != nil {
+		t.Fatal(err)
+	}
+
+	owner.exec(grant)
+	if err := o.Install(t.Context(), testStream); err != nil {
+		t.Fatalf("Install with what Check printed: %v", err)
+	}
+	if err := o.Uninstall(t.Context(), testStream); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Where transactions are read-only, what Check prints mends it, whoever made them so.
+func TestReadOnlySettings(t *testing.T) {
+	s := newSource(t)
+	url := s.role(t, "source_read_only")
+	owner := s.session(t)
+	owner.exec(`grant create on schema public to source_read_only`)
+	database := query[string](t, s, `select quote_ident(current_database())`)
+	for _, setting := range []string{
+		`alter role source_read_only`, `alter role source_read_only in database ` + database, `alter database ` + database,
+	} {
+		owner.exec(setting + ` set default_transaction_read_only = on`)
+		for part, check := range map[string]func() ([]waybill.Finding, error){
+			"source": func() ([]waybill.Finding, error) {
+				return NewOutbox(SourceOptions{URL: url}).Check(t.Context(), testStream)
+			},
+			"target": func() ([]waybill.Finding, error) {
+				return NewWriter(TargetOptions{URL: url}).Check(t.Context(), testStream)
+			},
+		} {
+			found, err := check()
+			last := found[len(found)-1]
+			if err != nil || last.OK || !strings.HasPrefix(strings.ToLower(strings.ReplaceAll(last.Fix, `"`, "")), setting) {
+				t.Fatalf("%s: %s: %+v, %v", setting, part, last, err)
+			}
+		}
+		found, err := NewWriter(TargetOptions{URL: url}).Check(t.Context(), testStream)
+		if err != nil {
+			t.Fatal(err)
+		}
+		owner.exec(found[len(found)-1].Fix)
+		if found, err = NewWriter(TargetOptions{URL: url}).Check(t.Context(), testStream); err != nil || strings.Contains(found[0].What, "read-only") {
+			t.Fatalf("%s: still %+v, %v", setting, found, err)
+		}
+	}
+}
+
 // Installing again does not wait for transactions that have emitted, nor make any wait.
 func TestInstallBesideWriters(t *testing.T) {
 	s := newSource(t)
@@ -230,6 +315,15 @@ func TestSourceErrors(t *testing.T) {
 		"no such host":     {"postgres://u:wrong-secret@host.invalid/x", true, "host.invalid"},
 		"not a url":        {"postgres://u:wrong-secret%zz@h/x", false, "the PostgreSQL url is not understood"},
 		"slash":            {"postgres://u:wrong/secret@h/x", false, "the PostgreSQL url is not understood"},
+		"at":               {"postgres://u:x@wrong-secret@127.0.0.1:1/x", false, "%40"},
+		"at and slash":     {"postgres://u:x@wrong/secret@127.0.0.1:1/x", false, "%40"},
+		"at and question":  {"postgres://u:x@wrong?secret@127.0.0.1:1/x", false, "%40"},
+		"at, several":      {"postgres://u:x@wrong-secret@127.0.0.1:1,127.0.0.1:2/x", false, "%40"},
+		"several hosts":    {"postgres://u:wrong-secret@127.0.0.1:1,127.0.0.1:2/x", true, "connection refused"},
+		"words":            {"host=127.0.0.1 port=1 user=u password=wrong-secret", true, "connection refused"},
+		"words, at":        {"host=wrong@secret port=1 user=u", false, "%40"},
+		"words, port":      {"host=127.0.0.1 port=x user=u password='wrong secret'", false, "is not understood"},
+		"parameter":        {"postgres://u@127.0.0.1:1/x?password=wrong-secret&sslmode=wrong-secret", false, "is not understood"},
 		"setting":          {"postgres://u:wrong-secret@h/x?sslmode=maybe", false, "sslmode"},
 	} {
 		o := NewOutbox(SourceOptions{URL: c.url, Stream: testStream, Log: slog.New(slog.NewTextHandler(&log, nil))})
@@ -240,6 +334,9 @@ func TestSourceErrors(t *testing.T) {
 			}
 			if text := err.Error() + log.String(); strings.Contains(text, "secret") || strings.Contains(text, "wrong") {
 				t.Errorf("%s: %s shows the password: %s", name, what, text)
+			}
+			if n := strings.Count(err.Error(), "127.0.0.1:1 ("); n > 1 {
+				t.Errorf("%s: %s says the same %d times: %v", name, what, n, err)
 			}
 			if strings.Contains(err.Error(), "\n") {
 				t.Errorf("%s: %s: more than one line: %v", name, what, err)
