@@ -12,7 +12,9 @@
 //     of commits, and n has no holes: what is rolled back returns its number. A hole is a
 //     loss, and stops the stream.
 //   - A trigger refuses rows that no reader could make an action of, an n that the
-//     application chose, and an action whose rows do not follow each other.
+//     application chose, an action whose rows do not follow each other, and one that is
+//     acknowledged already. A trigger cannot see transactions: a row that comes between
+//     reading and acknowledgement is refused by the reader, until its changes are [].
 //   - One statement reads a batch, so it sees one snapshot.
 //   - The -wal file is synced after reading and before handing on. What is no longer in it
 //     was synced when SQLite moved it to the database file (unless the application runs with
@@ -69,6 +71,8 @@
 //     permanent error that says what to do. No file is ever created.
 //   - The file is removed or replaced while it is open: a gap, noticed by comparing inodes
 //     before and after every batch; nothing is read from or written to a dead file unnoticed.
+//   - Rows are gone that were not read: a gap, unless this stream's acknowledgement covers them.
+//     Then another engine took the stream while this one was halted: ErrFenced.
 //   - The target refuses a change: *waybill.Refusal with entity and key; nothing changed.
 //   - An engine frozen inside a transaction holds SQLite's only write lock until it goes on
 //     or is killed; its successor waits (transient errors). Nobody else can end it.

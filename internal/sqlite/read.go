@@ -27,7 +27,7 @@ func (o *Outbox) Next(ctx context.Context) (waybill.Batch, error) {
 		if o.failed != nil {
 			return waybill.Batch{}, o.failed
 		}
-		asked := o.asked.Load()
+		asked, before := o.asked.Load(), o.at
 		b, err := o.look(ctx)
 		if err != nil {
 			if r := new(replacedError); errors.As(err, &r) {
@@ -35,7 +35,7 @@ func (o *Outbox) Next(ctx context.Context) (waybill.Batch, error) {
 			}
 			return waybill.Batch{}, err
 		}
-		if len(b.Actions) > 0 || asked != o.heads && o.failed == nil {
+		if o.at != before || asked != o.heads && o.failed == nil {
 			if len(b.Actions) == 0 {
 				o.heads = asked
 			}
@@ -61,7 +61,7 @@ func (o *Outbox) pause(ctx context.Context) {
 }
 
 // look reads what is new, up to the bounds of a batch. A batch without actions moves the
-// position only from zero to where reading starts.
+// position from zero to where reading starts, or over rows that carry nothing.
 func (o *Outbox) look(ctx context.Context) (waybill.Batch, error) {
 	c, quiet := o.read, context.WithoutCancel(ctx)
 	if err := c.replaced(); err != nil {
@@ -77,10 +77,10 @@ func (o *Outbox) look(ctx context.Context) (waybill.Batch, error) {
 			return waybill.Batch{}, err
 		}
 		// After rows comes one more look: it proves that none are missing behind them.
-		o.version, o.more = version, p.more || len(p.actions) > 0
+		o.version, o.more = version, p.more || p.end() != o.at
 	}
 	b := waybill.Batch{After: o.handed, Upto: p.end().position(), Actions: p.actions, At: p.at}
-	if len(p.actions) > 0 {
+	if p.end() != o.at {
 		o.at, o.delay = p.end(), o.opt.MaxDelay
 	}
 	o.failed = p.failed
@@ -103,7 +103,10 @@ FROM waybill_outbox WHERE n >= ?1 ORDER BY n`
 	if p.broken != nil {
 		return p.broken
 	}
-	if len(p.actions) == 0 {
+	if p.missing > 0 {
+		p.failed = o.removed(ctx, p.due, p.missing)
+	}
+	if p.end() == o.at {
 		return o.atEnd(ctx)
 	}
 	if err := o.flush(c); err != nil {
@@ -125,11 +128,25 @@ func (o *Outbox) atEnd(ctx context.Context) error {
 	case newer > 0: // committed since the rows were read, or malformed: the next look tells
 		return nil
 	case head > o.at.N:
-		return o.gap(fmt.Sprintf("rows %d to %d of waybill_outbox were removed before they were read", o.at.N+1, head), "")
+		return o.removed(ctx, o.at.N+1, head)
 	case head < o.at.N:
 		return o.gap(fmt.Sprintf("waybill_outbox ends at row %d, and row %d was read already", head, o.at.N), "the source was overwritten with an older copy: drop the pipeline and start anew")
 	}
 	return nil
+}
+
+// removed judges rows that are gone though this reader has not handed them on. Rows are
+// removed only after their acknowledgement was committed; where the source has one, another
+// engine carried them, which took the stream while this one was halted.
+func (o *Outbox) removed(ctx context.Context, from, to int64) error {
+	reg, err := lookUp(ctx, o.read, o.opt.Stream)
+	if err != nil {
+		return err
+	}
+	if reg.found && reg.N >= to {
+		return fmt.Errorf("read stream %s at the source: rows %d to %d of waybill_outbox are acknowledged already: %w", o.opt.Stream, from, to, waybill.ErrFenced)
+	}
+	return o.gap(fmt.Sprintf("rows %d to %d of waybill_outbox were removed before they were read", from, to), "")
 }
 
 // flush makes the rows that were read durable before they are handed on.
@@ -163,6 +180,8 @@ type portion struct {
 	open    *waybill.Action // rows may still follow
 	changes spill.Builder
 	n       int64 // the last row seen
+	due     int64 // the first of the rows that are gone
+	missing int64 // the last of them, 0 if none are
 	more    bool
 	failed  error // what follows the last action can never be read
 	broken  error // the history is not what it was
@@ -180,7 +199,7 @@ func (p *portion) row(r []driver.Value) (bool, error) {
 		return p.broken == nil, nil
 	}
 	if due := max(p.n, p.start.N) + 1; n != due {
-		p.failed = p.o.gap(fmt.Sprintf("rows %d to %d of waybill_outbox were removed before they were read", due, n-1), "")
+		p.due, p.missing = due, n-1
 		p.finish()
 		return false, nil
 	}
@@ -190,14 +209,29 @@ func (p *portion) row(r []driver.Value) (bool, error) {
 			p.more = true
 			return false, nil
 		}
-		p.open = &waybill.Action{ID: id, Seq: p.start.Seq + uint64(len(p.actions)) + 1, Size: actionSize + len(id)}
 		if len(p.actions) == 0 && id == p.start.Action {
-			p.refuse(n, "its action was read already: rows of one action were committed in two transactions")
-			return false, nil
+			return p.late(n, r), nil
 		}
+		p.open = &waybill.Action{ID: id, Seq: p.start.Seq + uint64(len(p.actions)) + 1, Size: actionSize + len(id)}
 	}
 	p.n = n
 	return p.add(n, r), nil
+}
+
+// late takes a row of an action that was handed on without it. The position moves over one
+// that carries nothing; any other is refused, since an action is not delivered in two parts.
+func (p *portion) late(n int64, r []driver.Value) bool {
+	data, _ := r[5].([]byte)
+	if list, err := p.o.decode.Decode(data); err == nil && list.Len() == 0 {
+		p.start.N = n
+		return true
+	}
+	p.failed = &waybill.Refusal{
+		Action: p.start.Action, Seq: p.start.Seq + 1,
+		Reason: fmt.Sprintf("row %d of waybill_outbox came after its action was read: rows of one action were committed in two transactions", n),
+		Remedy: fmt.Sprintf("insert its changes again under an action ID of their own, if they shall be carried, and empty it with UPDATE waybill_outbox SET changes = '[]' WHERE n = %d", n),
+	}
+	return false
 }
 
 // add appends a row's changes to the open action.

@@ -73,6 +73,25 @@ func wantRaise(t *testing.T, what string, err error, want string) {
 	}
 }
 
+// TestTriggerCarried: an action that a consumer has acknowledged gets no further rows, whether
+// its own are still there or not.
+func TestTriggerCarried(t *testing.T) {
+	for _, streams := range [][]string{{testStream}, {testStream, "p/slow"}} {
+		a := newSource(t, streams...)
+		r := a.opened("", 0)
+		a.emit("x", 1)
+		r.take(1)
+		r.ack()
+		flushNow(t, r.Outbox)
+		_, err := a.Exec("INSERT INTO waybill_outbox (action, changes) VALUES ('x', '[]')")
+		wantRaise(t, "a carried action", err, "this action was carried already; every transaction needs action IDs of its own")
+		a.emit("y", 1)
+		if ids := r.take(1); ids[0] != "y" {
+			t.Fatalf("read %v", ids)
+		}
+	}
+}
+
 // TestTriggerRows goes through the rules about rows and their numbers.
 func TestTriggerRows(t *testing.T) {
 	const gone = "this action exists already and is not the last one; its rows must follow each other in one transaction"

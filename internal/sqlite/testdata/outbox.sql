@@ -36,6 +36,8 @@ CREATE TRIGGER waybill_outbox_insert AFTER INSERT ON waybill_outbox BEGIN
     WHEN coalesce((SELECT action FROM waybill_outbox WHERE n = new.n - 1), '') <> new.action
       AND EXISTS (SELECT 1 FROM waybill_outbox WHERE action = new.action AND n < new.n)
       THEN RAISE(ABORT, 'waybill_outbox: this action exists already and is not the last one; its rows must follow each other in one transaction')
+    WHEN EXISTS (SELECT 1 FROM waybill_consumer WHERE action = new.action)
+      THEN RAISE(ABORT, 'waybill_outbox: this action was carried already; every transaction needs action IDs of its own')
     WHEN julianday(new.at) IS NULL
       OR new.at NOT GLOB '[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9][T ][0-9][0-9]:[0-9][0-9]:[0-9][0-9]*'
       THEN RAISE(ABORT, 'waybill_outbox: at is not a UTC time such as 2026-01-31T12:00:00.000Z')
