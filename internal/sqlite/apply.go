@@ -13,12 +13,36 @@ import (
 	"github.com/waybill-data/waybill/internal/fault"
 )
 
-// transact writes the batch and its position in one transaction.
+// transact writes the batch and its position in one transaction. A batch that an immediate
+// foreign key stops is tried once more with the keys deferred to the end of each action: the
+// rows of an action may come in any order. What fails then too is reported as the first
+// attempt saw it, which knows the change.
 func (w *Writer) transact(ctx context.Context, b *waybill.Batch) error {
+	err := w.attempt(ctx, b, false)
+	first, ok := errors.AsType[*keyRefusal](err)
+	if !ok {
+		return err
+	}
+	err = w.attempt(ctx, b, true)
+	if again, ok := errors.AsType[*waybill.Refusal](err); ok && again.Seq == first.refusal.Seq {
+		return first.refusal
+	}
+	return err
+}
+
+// attempt is one transaction; deferred says that foreign keys are looked at after an action,
+// not after each of its changes.
+func (w *Writer) attempt(ctx context.Context, b *waybill.Batch, deferred bool) error {
 	if err := w.c.begin(ctx); err != nil {
 		return err
 	}
 	fault.Hit(fault.WriteBegun)
+	if deferred { // until the end of the transaction
+		if err := w.c.script(context.WithoutCancel(ctx), "PRAGMA defer_foreign_keys=ON"); err != nil {
+			w.c.rollback()
+			return err
+		}
+	}
 	renewed, err := w.fill(ctx, b)
 	if err != nil {
 		w.c.rollback()
@@ -148,8 +172,8 @@ func (w *Writer) apply(ctx context.Context, b *waybill.Batch) error {
 	return nil
 }
 
-// referencesHold refuses an action at whose end a deferred foreign key points nowhere. At
-// the commit SQLite would say so too, but not whose it is.
+// referencesHold refuses an action at whose end a foreign key points nowhere that was not
+// looked at before. At the commit SQLite would say so too, but not whose it is.
 func (w *Writer) referencesHold(a *waybill.Action) error {
 	open, _, err := w.c.dc.Status(sqlitedriver.DBStatusDeferredFKs, false)
 	if err != nil || open == 0 {
@@ -157,7 +181,7 @@ func (w *Writer) referencesHold(a *waybill.Action) error {
 	}
 	return &waybill.Refusal{
 		Action: a.ID, Seq: a.Seq,
-		Reason: "after its last change a deferred foreign key of the target points to a row that does not exist",
+		Reason: "after its last change a foreign key of the target points to a row that does not exist",
 		Remedy: "carry the referenced row in the same action or before it; PRAGMA foreign_key_check shows rows that were wrong before",
 	}
 }

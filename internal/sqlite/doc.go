@@ -40,9 +40,10 @@
 // commit, with synchronous=EXTRA.
 //
 // Foreign keys are enforced (foreign_keys=on). Immediate ones are checked change by change, so
-// that a refusal names the change; SQLite would check deferred ones at the commit without
-// naming anything, so they are looked at after every action. The engine does not defer
-// the immediate ones: an action must be applicable in the order in which it was made.
+// that a refusal names the change. Where one does not hold, the batch is tried once more with
+// all keys deferred, so the rows of one action may come in any order, except that
+// RESTRICT alone stops a batch at once. SQLite would check deferred ones at the commit without
+// naming anything, so they are looked at after every action.
 //
 // Values go by the column's declared affinity and are never narrowed: a number is stored as an
 // integer of 64 bits or as the float whose shortest decimal it is; otherwise as text where the

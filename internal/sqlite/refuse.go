@@ -30,11 +30,21 @@ func (w *Writer) refuse(ctx context.Context, a *waybill.Action, c *waybill.Chang
 	if r == nil {
 		return err
 	}
-	return &waybill.Refusal{
+	refused := &waybill.Refusal{
 		Action: a.ID, Seq: a.Seq, Entity: c.Entity, Key: c.Key.String(),
 		Reason: r.reason, Remedy: r.remedy,
 	}
+	if code(err) == lib.SQLITE_CONSTRAINT_FOREIGNKEY {
+		return &keyRefusal{refused}
+	}
+	return refused
 }
+
+// keyRefusal: a foreign key did not hold right after the change. It may at the action's end.
+type keyRefusal struct{ refusal *waybill.Refusal }
+
+func (k *keyRefusal) Error() string { return k.refusal.Error() }
+func (k *keyRefusal) Unwrap() error { return k.refusal }
 
 // explain reads SQLite's error; nil if the change is not the cause.
 func (w *Writer) explain(ctx context.Context, c *waybill.Change, err error) *refusal {
@@ -46,10 +56,13 @@ func (w *Writer) explain(ctx context.Context, c *waybill.Change, err error) *ref
 		return &refusal{reason: "a value is missing: " + msg, remedy: "carry the column, or give it a default"}
 	case lib.SQLITE_CONSTRAINT_FOREIGNKEY:
 		if c.Op == waybill.Delete {
-			return &refusal{reason: fmt.Sprintf("other rows still refer to it by a foreign key to table %s", table), remedy: "delete those first in the action, or declare ON DELETE CASCADE"}
+			return &refusal{reason: fmt.Sprintf("other rows still refer to it by a foreign key to table %s", table), remedy: "delete those in the same action or before it, or declare ON DELETE CASCADE"}
 		}
-		return &refusal{reason: fmt.Sprintf("a foreign key between table %s and another would point to a row that does not exist", table), remedy: "carry the referenced row first"}
+		return &refusal{reason: fmt.Sprintf("a foreign key between table %s and another would point to a row that does not exist", table), remedy: "carry the referenced row in the same action or before it"}
 	case lib.SQLITE_CONSTRAINT_TRIGGER:
+		if msg == "FOREIGN KEY constraint failed" { // what SQLite makes of ON DELETE/UPDATE RESTRICT
+			return &refusal{reason: fmt.Sprintf("other rows still refer to it by a foreign key to table %s that says RESTRICT", table), remedy: "delete those first in the action"}
+		}
 		return &refusal{reason: w.explainTrigger(ctx, table, msg)}
 	}
 	switch primary(err) {
