@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"github.com/mattn/go-isatty"
+	"github.com/spf13/cobra"
 
 	"github.com/waybill-data/waybill/internal/config"
 )
@@ -46,6 +47,9 @@ func execute(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	root.SetIn(stdin)
 	root.SetOut(stdout)
 	root.SetErr(a.stderr)
+	if outputOf(args, "") == "json" && !strings.HasPrefix(args[0], cobra.ShellCompRequestCmd) {
+		root.SetOut(a.stderr) // help is for people; stdout is for one object, or for nothing
+	}
 	cmd, err := root.ExecuteContextC(ctx)
 	if err != nil && !a.started {
 		a.output.value = outputOf(args, a.output.value)

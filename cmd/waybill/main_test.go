@@ -42,6 +42,7 @@ func TestMain(m *testing.M) {
 //	postgres VAR               VAR is the URL of a new database
 //	freeport VAR               VAR is a port of 127.0.0.1 where nobody listens
 //	await sql DSN QUERY WANT   until the query's rows, as `sql` prints them, are WANT
+//	await file FILE            until the file is there
 //	await get URL CODE         until the URL answers with that status
 //	serve VAR                  VAR is the host:port of a web server that is no waybill
 //	sql DSN QUERY…             runs them and prints the rows of the last; DSN is a URL or FILE
@@ -166,6 +167,11 @@ func scriptAwait(ts *testscript.TestScript, _ bool, args []string) {
 			}
 		case "get":
 			got, want = answer(args[1]), args[2]
+		case "file":
+			if _, err := os.Stat(ts.MkAbs(args[1])); err == nil {
+				return
+			}
+			got, want = "no file", "a file"
 		default:
 			ts.Fatalf("cannot await %s", args[0])
 		}

@@ -26,8 +26,8 @@ func (a *app) newRunCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "run [PIPELINE…]",
 		Short: "Run pipelines until stopped",
-		Long: `Runs the pipelines of the configuration, or those named, until it is stopped by SIGINT or
-SIGTERM; a second signal ends it at once. Either is safe at any moment.
+		Long: `Runs the pipelines of the configuration, or those named, until it is stopped by SIGINT,
+SIGTERM or SIGHUP; a second signal ends it at once. Either is safe at any moment.
 
 A pipeline that cannot go on (a gap, a refusal, a wrong password) stops, and the others go
 on; hosts that do not answer are tried again. Exit 1 when no pipeline is left.`,
@@ -74,7 +74,11 @@ func (e *engine) run(ctx context.Context, cfg *config.Config, picked []*config.P
 		return err
 	}
 	defer func() { err = errors.Join(err, e.store.Close()) }()
-	admin, err := e.newMonitor(cfg)
+	address := addressFile{cfg: cfg, log: e.app.log}
+	if e.store.Locked() {
+		defer address.remove()
+	}
+	admin, err := e.newMonitor(cfg, address)
 	if err != nil {
 		return &usageError{err}
 	}
@@ -97,13 +101,18 @@ func (e *engine) run(ctx context.Context, cfg *config.Config, picked []*config.P
 	return errors.Join(outcome, e.report(outcome))
 }
 
-func (e *engine) newMonitor(cfg *config.Config) (*monitor.Server, error) {
+func (e *engine) newMonitor(cfg *config.Config, address addressFile) (*monitor.Server, error) {
 	meters := make([]monitor.Meter, 0, len(e.workers))
 	for _, w := range e.workers {
 		meters = append(meters, w.meter)
 	}
 	p := versionInfo()
+	var opened func(string)
+	if e.store.Locked() { // an engine that stands by leaves the other's address alone
+		opened = address.write
+	}
 	return monitor.New(monitor.Options{
+		Opened: opened,
 		Listen: cfg.Admin.Listen, Token: cfg.Admin.Token, Meters: meters,
 		Engine: e.store.ID(), Version: p.Version, Commit: p.Commit, Log: e.app.log,
 	})

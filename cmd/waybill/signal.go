@@ -12,18 +12,26 @@ import (
 type signalError struct{ signal syscall.Signal }
 
 func (e *signalError) Error() string {
-	if e.signal == syscall.SIGINT {
+	switch e.signal {
+	case syscall.SIGINT:
 		return "stopped by SIGINT"
+	case syscall.SIGHUP:
+		return "stopped by SIGHUP"
 	}
 	return "stopped by SIGTERM"
 }
 
-// untilSignal returns a context that the first SIGINT or SIGTERM ends. The second one meets
-// the default action: it kills the process at once.
+// untilSignal returns a context that the first SIGINT, SIGTERM or SIGHUP ends. The second one
+// meets the default action: it kills the process at once. Who runs the command under nohup
+// wants SIGHUP ignored, and it stays so.
 func untilSignal(parent context.Context) (context.Context, func()) {
 	ctx, cancel := context.WithCancelCause(parent)
 	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
+	ends := []os.Signal{syscall.SIGINT, syscall.SIGTERM}
+	if !signal.Ignored(syscall.SIGHUP) {
+		ends = append(ends, syscall.SIGHUP)
+	}
+	signal.Notify(signals, ends...)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)

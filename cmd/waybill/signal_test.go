@@ -29,7 +29,7 @@ func stubbornMain() {
 
 // TestSecondSignalKills: the first signal asks, the second does not.
 func TestSecondSignalKills(t *testing.T) {
-	for _, sig := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM} {
+	for _, sig := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP} {
 		ctx, cancel := context.WithTimeout(t.Context(), patience) // kills it if nothing else does
 		defer cancel()
 		cmd := exec.CommandContext(ctx, "stubborn")
@@ -92,7 +92,7 @@ admin: {listen: "127.0.0.1:0"}
 	if _, err := query(t.Context(), filepath.Join(dir, "target.db"), []string{"create table t(x)"}); err != nil {
 		t.Fatal(err)
 	}
-	for sig, want := range map[syscall.Signal]int{syscall.SIGINT: 130, syscall.SIGTERM: 143} {
+	for sig, want := range map[syscall.Signal]int{syscall.SIGINT: 130, syscall.SIGTERM: 143, syscall.SIGHUP: 129} {
 		ctx, cancel := context.WithTimeout(t.Context(), patience)
 		defer cancel()
 		cmd := exec.CommandContext(ctx, "waybill", "run", "-o", "json")

@@ -39,6 +39,9 @@ func (a *app) newStatusCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if cfg.Admin.Listen, err = (addressFile{cfg: cfg}).read(); err != nil {
+				return err
+			}
 			report, err := askStatus(cmd.Context(), cfg.Admin)
 			if err != nil {
 				return err

@@ -35,6 +35,8 @@ type Options struct {
 	Commit  string
 	// Stall is how long data may stand still before /readyz fails, default 30 s.
 	Stall time.Duration
+	// Opened, if set, is told the address that is open, with its port where Listen has 0.
+	Opened func(addr string)
 	// RetryListen is how often a taken address is tried again, default 5 s.
 	RetryListen time.Duration
 	Log         *slog.Logger
@@ -120,6 +122,9 @@ func (s *Server) serve(ctx context.Context, l net.Listener) error {
 		ErrorLog:          slog.NewLogLogger(s.Log.Handler(), slog.LevelDebug),
 	}
 	s.Log.Info("admin address open", "listen", l.Addr().String())
+	if s.Opened != nil {
+		s.Opened(l.Addr().String())
+	}
 	served := make(chan error, 1)
 	go func() { served <- srv.Serve(l) }()
 	select {
