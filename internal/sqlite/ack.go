@@ -167,7 +167,7 @@ WHERE stream = ?1`, o.opt.Stream, o.pending.N, o.pending.Seq, o.pending.Action)
 		return o.gap("the stream is not registered at the source any more", "it was dropped there: drop the pipeline and start anew")
 	}
 	if err != nil {
-		return o.aux.wrap("acknowledge in", err)
+		return o.aux.wrap("write to", err)
 	}
 	o.acked, o.pending, o.waiting = o.pending.N, point{}, time.Time{}
 	fault.Hit(fault.AckDone)
@@ -241,7 +241,7 @@ func (o *Outbox) Head(ctx context.Context) (waybill.Position, error) {
 		return err
 	})
 	if err != nil {
-		return "", fmt.Errorf("read the head of the outbox: %w", err)
+		return "", err // the caller says what it asked for
 	}
 	o.asked.Add(1)
 	select {

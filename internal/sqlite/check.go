@@ -99,13 +99,21 @@ func (o *Outbox) checkInstalled(ctx context.Context, c *conn, r *report) (bool, 
 	return true, nil
 }
 
+// count is a number of things, such as "1 table".
+func count(n int64, thing string) string {
+	if n == 1 {
+		return "1 " + thing
+	}
+	return fmt.Sprintf("%d %ss", n, thing)
+}
+
 func checkConsumer(ctx context.Context, c *conn, stream string, r *report) error {
 	reg, err := lookUp(ctx, c, stream)
 	if err != nil {
 		return err
 	}
 	if reg.found {
-		r.ok("the pipeline is registered as a consumer of the outbox, with %d actions acknowledged", reg.Seq)
+		r.ok("the pipeline is registered as a consumer of the outbox, with %s acknowledged", count(int64(reg.Seq), "action"))
 		return nil
 	}
 	r.warn("waybill outbox install", "the pipeline is not registered as a consumer of the outbox: its first run registers it, and until then others may remove actions")
@@ -121,7 +129,7 @@ func (w *Writer) Check(ctx context.Context, stream string) ([]waybill.Finding, e
 	}
 	defer func() { _ = c.close() }()
 	if err := c.begin(ctx); err != nil && !busy(err) {
-		r.bad("grant this user write access", "the database cannot be written: %s", message(err))
+		r.bad("make "+c.path+" and its directory writable for this user", "the database cannot be written: %s", message(err))
 	}
 	c.rollback()
 	mode, err := c.text(ctx, "PRAGMA journal_mode")
@@ -183,7 +191,7 @@ WHERE t.schema = 'main' AND t.type = 'table' AND t.name NOT LIKE 'sqlite\_%' ESC
 	if tables == 0 {
 		r.warn("create the target's tables", "the target has no tables yet")
 	} else {
-		r.ok("%d tables in the target", tables)
+		r.ok("%s in the target", count(int64(tables), "table"))
 	}
 	return nil
 }

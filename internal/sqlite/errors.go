@@ -58,7 +58,7 @@ func (c *conn) wrap(doing string, err error) error {
 	case lib.SQLITE_IOERR, lib.SQLITE_NOMEM:
 		transient, remedy = true, "look at its disk and memory"
 	case lib.SQLITE_READONLY, lib.SQLITE_PERM, lib.SQLITE_AUTH:
-		remedy = "grant this user write access to the file and its directory"
+		remedy = "make the file, its directory and its file system writable for this user, then start again"
 	case lib.SQLITE_CANTOPEN:
 		remedy = "grant this user access to the file, and write access to its directory"
 	case lib.SQLITE_NOTADB:

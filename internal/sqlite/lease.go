@@ -31,7 +31,7 @@ func (w *Writer) takeLease(ctx context.Context) error {
 	alive := left > 0 && left <= time.Duration(length)*time.Millisecond
 	ours := str(r[1]) == w.instance || w.opt.Owner != "" && str(r[0]) == w.opt.Owner
 	if alive && !ours {
-		return fmt.Errorf("take stream %s in SQLite database %s: %w: %s, whose lease ends in %s", w.stream, w.opt.Path, waybill.ErrHeld, str(r[2]), left.Round(time.Millisecond))
+		return fmt.Errorf("SQLite database %s: %w: %s, whose lease ends in %s", w.opt.Path, waybill.ErrHeld, str(r[2]), left.Round(time.Millisecond))
 	}
 	return nil
 }

@@ -17,7 +17,7 @@ func TestLeaseIsRenewed(t *testing.T) {
 	other := NewWriter(TargetOptions{Path: a.path, Owner: "two"})
 	defer other.Close()
 	_, err := other.Resume(ctx(t), testStream)
-	wantErr(t, err, waybill.ErrHeld, "engine one, process", "whose lease ends in")
+	wantErr(t, err, waybill.ErrHeld, "SQLite database "+a.path+": ", "engine one, process", "whose lease ends in")
 	x.stopRenewing() // as if the process were frozen
 	waitFor(t, func() bool {
 		_, err := other.Resume(ctx(t), testStream)

@@ -224,7 +224,7 @@ func (o *Outbox) startOldest(ctx context.Context, c *conn, reg registered) error
 			return aux.write(ctx, func(ctx context.Context) error { return register(ctx, aux, o.opt.Stream) })
 		})
 		if err != nil {
-			return fmt.Errorf("register stream %s: %w", o.opt.Stream, err)
+			return fmt.Errorf("register it as a consumer: %w", err)
 		}
 		if reg, err = lookUp(ctx, c, o.opt.Stream); err != nil {
 			return err

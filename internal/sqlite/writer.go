@@ -80,7 +80,7 @@ func (w *Writer) Resume(ctx context.Context, stream string) (waybill.Position, e
 		return "", err
 	}
 	if err != nil {
-		return "", w.c.wrap("take stream "+stream+" in", err)
+		return "", w.c.wrap("write to", err)
 	}
 	fault.Hit(fault.ResumeTaken)
 	w.renewer = startRenewing(w)

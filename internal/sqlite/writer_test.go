@@ -427,6 +427,22 @@ func TestLocked(t *testing.T) {
 	x.write(insert("journal", `{"n":1}`, `{}`))
 }
 
+// TestReadOnlyTarget: the message says which file it is and what to do.
+func TestReadOnlyTarget(t *testing.T) {
+	a := newApp(t, "CREATE TABLE journal (n integer PRIMARY KEY)")
+	x := a.writer(TargetOptions{})
+	x.write(insert("journal", `{"n":1}`, `{}`))
+	// Permissions mean nothing to root; SQLite's error is the same.
+	if err := x.c.script(context.Background(), "PRAGMA query_only = on"); err != nil {
+		t.Fatal(err)
+	}
+	err := x.try([]waybill.Change{insert("journal", `{"n":2}`, `{}`)})
+	wantErr(t, err, nil, "write to SQLite database "+a.path+": ", "readonly database", "; make the file, its directory and its file system writable for this user, then start again")
+	if waybill.Transient(err) {
+		t.Error("it is transient")
+	}
+}
+
 // TestRollbackJournal: a target without write-ahead logging, where a reader blocks commits.
 func TestRollbackJournal(t *testing.T) {
 	a := newApp(t, "PRAGMA journal_mode=DELETE", "CREATE TABLE journal (n integer PRIMARY KEY)")
