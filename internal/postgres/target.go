@@ -44,6 +44,10 @@ type TargetOptions struct {
 // Writer applies actions to tables of a PostgreSQL database and keeps the position in the
 // same transactions. It implements waybill.Writer, Dropper, Checker and Claimant.
 //
+// What an action carries arrives exactly, or the action is refused: also where the server would
+// round or cut a value, or a trigger or rule skips a row. One thing is left out: values for
+// columns that the target generates (GENERATED ALWAYS AS … STORED), which it computes itself.
+//
 // A stream passes through these states:
 //
 //		idle ──Resume──► held ──Write──► held
@@ -173,7 +177,7 @@ func (w *Writer) Write(ctx context.Context, b waybill.Batch) error {
 func (w *Writer) Seq() uint64 { return w.seq }
 
 // Close gives the lease back and disconnects. It does not wait long for a server that does
-// not answer: the lease then runs out by itself.
+// not answer, nor calls that an error: the lease then runs out by itself.
 func (w *Writer) Close() error {
 	w.stopRenewal()
 	var err error
@@ -181,7 +185,11 @@ func (w *Writer) Close() error {
 		w.taken = false
 		ctx, cancel := context.WithTimeout(context.Background(), closePatience)
 		defer cancel()
-		err = w.giveBack(ctx)
+		// A broken connection has been told of, or the lease runs out unnoticed.
+		if err = w.giveBack(ctx); waybill.Transient(err) {
+			w.log.Debug("the lease runs out by itself", "stream", w.stream, "because", err)
+			err = nil
+		}
 	}
 	w.disconnect()
 	return err

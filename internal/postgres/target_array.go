@@ -57,8 +57,9 @@ func appendElement(dst []byte, col *targetColumn, raw []byte) ([]byte, *refusedC
 	if bytes.IndexByte(text, 0) >= 0 {
 		return dst, col.refuse(`an element contains the character \u0000, which PostgreSQL cannot store`)
 	}
-	if col.element == oidNumeric && col.typmod >= 4 && decimals(text) > numericScale(col.typmod) {
-		return dst, col.refuse("an element has more decimal places than the column keeps")
+	element := targetColumn{base: col.element, typmod: col.typmod}
+	if why := element.narrowed(text); why != "" {
+		return dst, col.refuse("in an element, " + why)
 	}
 	dst = append(dst, '"')
 	for _, c := range text {

@@ -22,7 +22,7 @@ const checkedTables = 10
 func (w *Writer) Check(ctx context.Context, stream string) ([]waybill.Finding, error) {
 	conn, err := connect(ctx, w.opts.URL, connectOptions{})
 	if err != nil {
-		return nil, fmt.Errorf("target: %w", err)
+		return nil, err
 	}
 	defer closeConn(conn)
 	c := &targetCheck{ctx: ctx, conn: conn, stream: stream, schema: w.opts.Schema}
@@ -74,17 +74,20 @@ func (c *targetCheck) server() error {
 	version, _, _ = strings.Cut(version, " ")
 	switch {
 	case number/10000 < oldestServer:
-		c.bad(fmt.Sprintf("upgrade the server to PostgreSQL %d or newer", oldestServer), "target: PostgreSQL %s is too old", version)
+		c.bad(fmt.Sprintf("upgrade the server to PostgreSQL %d or newer", oldestServer), "PostgreSQL %s is too old", version)
 	case standby:
 		c.bad("let url name the primary server (several hosts and target_session_attrs=read-write find it)",
-			"target: database %s is on a standby, which cannot be written to", name)
+			"database %s is on a standby, which cannot be written to", name)
 		c.stop = true
 	case readOnly:
-		c.bad(fmt.Sprintf("ALTER DATABASE %s SET default_transaction_read_only = off;", quote(name)),
-			"target: transactions in database %s are read-only", name)
+		fix, err := readOnlyFix(c.ctx, c.conn)
+		if err != nil {
+			return err
+		}
+		c.bad(fix, "transactions in database %s are read-only for role %s", name, c.conn.Config().User)
 		c.stop = true
 	default:
-		c.good("target: PostgreSQL %s, database %s, can be written to", version, name)
+		c.good("PostgreSQL %s, database %s, can be written to", version, name)
 	}
 	return nil
 }
@@ -111,12 +114,12 @@ func (c *targetCheck) ownSchema() error {
 	}
 	if !allowed {
 		fix, err := targetGrants(c.ctx, c.conn)
-		c.bad(fix, "target: the role may not create or use schema waybill, where the position is kept")
+		c.bad(fix, "the role may not create or use schema waybill, where the position is kept")
 		c.stop = c.stop || there
 		return err
 	}
 	if !there {
-		c.good("target: schema waybill, where the position is kept, will be created")
+		c.good("schema waybill, where the position is kept, will be created")
 		return nil
 	}
 	format, err := readTargetFormat(c.ctx, c.conn)
@@ -124,11 +127,11 @@ func (c *targetCheck) ownSchema() error {
 		return err
 	}
 	if format > targetFormat {
-		c.bad("run the newer version of waybill", "target: schema waybill has format %d, this waybill knows format %d", format, targetFormat)
+		c.bad("run the newer version of waybill", "schema waybill has format %d, this waybill knows format %d", format, targetFormat)
 		c.stop = true
 		return nil
 	}
-	c.good("target: schema waybill is there, format %d", targetFormat)
+	c.good("schema waybill is there, format %d", targetFormat)
 	return nil
 }
 
@@ -144,12 +147,17 @@ func (c *targetCheck) holder() error {
 		return nil
 	}
 	if err == nil {
-		c.good("target: an engine on host %s, process %d, carries the stream now", host, pid)
+		c.good("an engine on host %s, process %d, carries the stream now", host, pid)
 	}
 	return err
 }
 
 func (c *targetCheck) targetSchema() error {
+	if why := reserved(c.schema, "…"); why != "" {
+		c.bad("set schema to the one that holds the tables of the data", "%s", strings.Replace(why, "table "+c.schema+".…", "schema "+c.schema, 1))
+		c.stop = true
+		return nil
+	}
 	var exists, usable bool
 	err := c.conn.QueryRow(c.ctx, `SELECT count(*) > 0, coalesce(bool_or(has_schema_privilege(oid, 'USAGE')), false)
 		FROM pg_namespace WHERE nspname = $1`, c.schema).Scan(&exists, &usable)
@@ -158,10 +166,10 @@ func (c *targetCheck) targetSchema() error {
 		return err
 	case !exists:
 		c.bad(fmt.Sprintf("CREATE SCHEMA %s; and in it the tables that the entities are written to", quote(c.schema)),
-			"target: schema %s does not exist", c.schema)
+			"schema %s does not exist", c.schema)
 	case !usable:
 		c.bad(fmt.Sprintf("GRANT USAGE ON SCHEMA %s TO %s;", quote(c.schema), quote(c.conn.Config().User)),
-			"target: the role may not use schema %s", c.schema)
+			"the role may not use schema %s", c.schema)
 	}
 	c.stop = c.stop || !exists || !usable
 	return nil
@@ -190,16 +198,16 @@ func (c *targetCheck) privileges() error {
 		return err
 	}
 	if len(all) == 0 {
-		c.warn("create the tables that the entities are written to", "target: schema %s has no tables", c.schema)
+		c.warn("create the tables that the entities are written to", "schema %s has no tables", c.schema)
 	} else if len(denied) < len(all) {
-		c.good("target: %s of schema %s can be written to", count(len(all)-len(denied), "table"), c.schema)
+		c.good("%s of schema %s can be written to", count(len(all)-len(denied), "table"), c.schema)
 	}
 	if len(denied) > 0 {
 		var grants []string
 		for _, name := range denied[:min(len(denied), checkedTables)] {
 			grants = append(grants, grantTable(c.schema, name, c.conn.Config().User))
 		}
-		c.warn(strings.Join(grants, " "), "target: the role may not write to %s", c.list(denied))
+		c.warn(strings.Join(grants, " "), "the role may not write to %s", c.list(denied))
 	}
 	return nil
 }
@@ -216,14 +224,14 @@ func (c *targetCheck) keys() error {
 		for _, name := range keyless[:min(len(keyless), checkedTables)] {
 			fixes = append(fixes, fmt.Sprintf("ALTER TABLE %s.%s ADD PRIMARY KEY (…);", quote(c.schema), quote(name)))
 		}
-		c.warn(strings.Join(fixes, " "), "target: without a primary key or unique constraint only op insert can be applied to %s", c.list(keyless))
+		c.warn(strings.Join(fixes, " "), "without a primary key or unique constraint only op insert can be applied to %s", c.list(keyless))
 	}
 	deferrable, err := c.tables(`EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indisprimary AND NOT i.indimmediate)`)
 	if err != nil {
 		return err
 	}
 	if len(deferrable) > 0 {
-		c.warn("declare the primary key NOT DEFERRABLE", "target: op upsert takes two statements instead of one at %s, whose primary key is deferrable",
+		c.warn("declare the primary key NOT DEFERRABLE", "op upsert takes two statements instead of one at %s, whose primary key is deferrable",
 			c.list(deferrable))
 	}
 	return nil

@@ -97,7 +97,7 @@ func appendArray(dst []byte, col *targetColumn, asText bool, p *applyPlan, g *ch
 				refused.change = c
 				return dst[:start], true, refused
 			}
-		} else if dst, ok = appendBinary(dst, col.base, v.Raw); !ok {
+		} else if dst, ok = appendBinary(dst, col.base, v.Raw); !ok || col.tooFine(v.Raw) {
 			return dst[:start], false, nil
 		}
 		putLength(dst[mark:], len(dst)-mark-4)
@@ -227,7 +227,7 @@ func parseFloat(raw []byte, bits int) (float64, bool) {
 	if err != nil || math.Abs(f) < tiny && bytes.ContainsAny(raw, "123456789") {
 		return 0, false
 	}
-	return f, true
+	return f, holdsFloat(raw, f, bits)
 }
 
 func appendUUID(dst, raw []byte) ([]byte, bool) {
@@ -296,25 +296,6 @@ func appendAsText(dst []byte, col *targetColumn, raw []byte) ([]byte, *refusedCh
 
 func (c *targetColumn) refuse(why string) *refusedChange {
 	return &refusedChange{reason: "column " + c.name + " (" + c.shown + "): " + why}
-}
-
-// narrowed says what the server would drop silently from a value that it reads as text.
-func (c *targetColumn) narrowed(text []byte) string {
-	switch c.base {
-	case oidNumeric:
-		if c.typmod >= 4 && decimals(text) > numericScale(c.typmod) {
-			return "the value has more decimal places than the column keeps"
-		}
-	case oidDate:
-		if _, rest, ok := parseDate(text); ok && hasTimeOfDay(rest) {
-			return "the value has a time of day, which the column does not keep"
-		}
-	case oidTimestamp:
-		if zoneOf(text) != 0 {
-			return "the value has a zone other than UTC, which the column does not keep"
-		}
-	}
-	return ""
 }
 
 // numericScale is the number of decimal places in a numeric column's type modifier.

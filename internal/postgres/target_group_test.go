@@ -152,9 +152,9 @@ func TestOrderOfForeignKeys(t *testing.T) {
 	if r.w.single > 0 {
 		t.Errorf("%d batches were applied change by change", r.w.single)
 	}
-	// Only the commit would show this; the action at fault is found all the same.
+	// Only the commit would show this; the change at fault is found all the same.
 	err := r.try(act(tInsert("late_child", key(8), row("parent", 1))), act(tInsert("late_child", key(9), row("parent", 99))), act(tInsert("late_child", key(10), row("parent", 1))))
-	want := `action a7 refused: insert or update on table "late_child" violates foreign key constraint "late_child_parent_fkey"`
+	want := `action a7 refused at late_child {"id":9}: insert or update on table "late_child" violates foreign key constraint "late_child_parent_fkey"`
 	if err == nil || err.Error() != want {
 		t.Errorf("have %v\nwant %s", err, want)
 	}

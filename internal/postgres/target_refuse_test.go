@@ -13,7 +13,9 @@ const refuseTables = `
 	CREATE DOMAIN code AS text CHECK (VALUE ~ '^[A-Z]+$');
 	CREATE TYPE mood AS ENUM ('calm', 'merry');
 	CREATE TABLE customer (id bigint PRIMARY KEY, name text, email text UNIQUE, age integer CHECK (age < 150), born date, seen timestamp,
-		short varchar(5), price numeric(7,2), mood mood, code code, data bytea, doc jsonb, tags text[], ref uuid, needed text NOT NULL DEFAULT 'x');
+		short varchar(5), price numeric(7,2), mood mood, code code, data bytea, doc jsonb, tags text[], ref uuid, needed text NOT NULL DEFAULT 'x',
+		wide double precision, narrow real, cash money, at timestamptz(3), clock time, span interval, obj oid, label name, letter "char", fixed char(3),
+		narrows real[]);
 	CREATE TABLE phone (customer_id bigint REFERENCES customer, n int, PRIMARY KEY (customer_id, n));
 	CREATE TABLE loose (id bigint, name text);
 	CREATE TABLE keyed (id bigint PRIMARY KEY, code text);
@@ -141,6 +143,28 @@ func TestRefusalSentences(t *testing.T) {
 			"view", tUpsert("seen", `{"id":2}`, `{"name":"secret"}`),
 			`table public.seen has no primary key or unique constraint on ("id"), which upsert needs`,
 		},
+		{"float8", tUpsert("customer", `{"id":2}`, `{"wide":9007199254740993}`), `column wide (double precision): the value has more digits than the column keeps`},
+		{"float4", tUpsert("customer", `{"id":2}`, `{"narrow":16777217}`), `column narrow (real): the value has more digits than the column keeps`},
+		{"float4, fraction", tUpsert("customer", `{"id":2}`, `{"narrow":3.14159265358979}`), `column narrow (real): the value has more digits than the column keeps`},
+		{"float4, array", tUpsert("customer", `{"id":2}`, `{"narrows":[1,16777217]}`), `column narrows (real[]): in an element, the value has more digits than the column keeps`},
+		{"float8, too large", tUpsert("customer", `{"id":2}`, `{"wide":1e777}`), `column wide (double precision): … is out of range for type double precision`},
+		{"money", tUpsert("customer", `{"id":2}`, `{"cash":1.777}`), `column cash (money): the value has more decimal places than the column keeps`},
+		{"nanoseconds", tUpsert("customer", `{"id":2}`, `{"seen":"2024-01-01T00:00:00.0000001Z"}`), `column seen (timestamp without time zone): the value has more digits in the fraction of a second than the column keeps`},
+		{"microseconds", tUpsert("customer", `{"id":2}`, `{"at":"2024-01-01T00:00:00.1234Z"}`), `column at (timestamp(3) with time zone): the value has more digits in the fraction of a second than the column keeps`},
+		{"time, nanoseconds", tUpsert("customer", `{"id":2}`, `{"clock":"00:00:00.1234567"}`), `column clock (time without time zone): the value has more digits in the fraction of a second than the column keeps`},
+		{"interval, nanoseconds", tUpsert("customer", `{"id":2}`, `{"span":"00:00:00.1234567"}`), `column span (interval): the value has more digits in the fraction of a second than the column keeps`},
+		{"date into time", tUpsert("customer", `{"id":2}`, `{"clock":"2024-01-01T07:07:07"}`), `column clock (time without time zone): the value has a date, which the column does not keep`},
+		{"zone into time", tUpsert("customer", `{"id":2}`, `{"clock":"07:07:07+02"}`), `column clock (time without time zone): the value has a zone other than UTC, which the column does not keep`},
+		{"today", tUpsert("customer", `{"id":2}`, `{"born":"today"}`), `column born (date): the value means another moment whenever it is read`},
+		{"now", tUpsert("customer", `{"id":2}`, `{"at":" NOW "}`), `column at (timestamp(3) with time zone): the value means another moment whenever it is read`},
+		{"tomorrow", tUpsert("customer", `{"id":2}`, `{"seen":"tomorrow 12:00"}`), `column seen (timestamp without time zone): the value means another moment whenever it is read`},
+		{"allballs", tUpsert("customer", `{"id":2}`, `{"clock":"allballs"}`), `column clock (time without time zone): the value means another moment whenever it is read`},
+		{"negative oid", tUpsert("customer", `{"id":2}`, `{"obj":-1}`), `column obj (oid): the value is negative, the column is not`},
+		{"oid", tUpsert("customer", `{"id":2}`, `{"obj":77777777777}`), `column obj (oid): value … is out of range for type oid`},
+		{"name", tUpsert("customer", `{"id":2}`, `{"label":"secretxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"}`), `column label (name): the value is longer than 63 bytes`},
+		{"one letter", tUpsert("customer", `{"id":2}`, `{"letter":"secret"}`), `column letter ("char"): the value is longer than one byte`},
+		{"blanks", tUpsert("customer", `{"id":2}`, `{"short":"abc   "}`), `column short (character varying(5)): the value ends in more blanks than the column keeps`},
+		{"blanks, fixed", tUpsert("customer", `{"id":2}`, `{"fixed":"ab    "}`), `column fixed (character(3)): the value ends in more blanks than the column keeps`},
 		{"trigger", tInsert("keyed", `{"id":2}`, `{"code":"secret"}`), `customer … is too …`},
 		{"key twice", tUpsert("customer", `{"id":2}`, `{"id":3}`), `column id of its row is not the same as in its key`},
 	} {

@@ -265,23 +265,23 @@ func TestTargetCheck(t *testing.T) {
 		}
 	}
 	check(`
-bad: target: the role may not create or use schema waybill, where the position is kept -> CREATE SCHEMA waybill AUTHORIZATION "clerk";
-warn: target: schema public has no tables -> create the tables that the entities are written to`)
+bad: the role may not create or use schema waybill, where the position is kept -> CREATE SCHEMA waybill AUTHORIZATION "clerk";
+warn: schema public has no tables -> create the tables that the entities are written to`)
 	r.exec(fmt.Sprintf("CREATE SCHEMA waybill AUTHORIZATION %s", role))
 	r.w.opts.Schema = "shop"
 	check(`
-ok: target: schema waybill, where the position is kept, will be created
-ok: target: 3 tables of schema shop can be written to
-warn: target: the role may not write to shop.secret -> GRANT SELECT, INSERT, UPDATE, DELETE ON TABLE "shop"."secret" TO "clerk";
-warn: target: without a primary key or unique constraint only op insert can be applied to shop.loose -> ALTER TABLE "shop"."loose" ADD PRIMARY KEY (…);
-warn: target: op upsert takes two statements instead of one at shop.late, whose primary key is deferrable -> declare the primary key NOT DEFERRABLE`)
+ok: schema waybill, where the position is kept, will be created
+ok: 3 tables of schema shop can be written to
+warn: the role may not write to shop.secret -> GRANT SELECT, INSERT, UPDATE, DELETE ON TABLE "shop"."secret" TO "clerk";
+warn: without a primary key or unique constraint only op insert can be applied to shop.loose -> ALTER TABLE "shop"."loose" ADD PRIMARY KEY (…);
+warn: op upsert takes two statements instead of one at shop.late, whose primary key is deferrable -> declare the primary key NOT DEFERRABLE`)
 	r.resume()
 	r.w.opts.Schema = "nosuch"
 	host, _ := os.Hostname()
 	check(fmt.Sprintf(`
-ok: target: schema waybill is there, format 1
-ok: target: an engine on host %s, process %d, carries the stream now
-bad: target: schema nosuch does not exist -> CREATE SCHEMA "nosuch"; and in it the tables that the entities are written to`, host, os.Getpid()))
+ok: schema waybill is there, format 1
+ok: an engine on host %s, process %d, carries the stream now
+bad: schema nosuch does not exist -> CREATE SCHEMA "nosuch"; and in it the tables that the entities are written to`, host, os.Getpid()))
 }
 
 func TestTargetCannotBeReached(t *testing.T) {

@@ -109,3 +109,31 @@ func TestSkippedRows(t *testing.T) {
 		t.Errorf("have %s", have)
 	}
 }
+
+// A constraint that is checked at commit: the change at fault is named where one is, and the action
+// where a violation that it mends comes before.
+func TestDeferredViolations(t *testing.T) {
+	r := newTarget(t, `CREATE TABLE customer (id bigint PRIMARY KEY);
+		CREATE TABLE phone (id bigint PRIMARY KEY, customer bigint REFERENCES customer DEFERRABLE INITIALLY DEFERRED,
+			n int, UNIQUE (n) DEFERRABLE INITIALLY DEFERRED)`)
+	r.write(act(tInsert("customer", key(1), `{}`), tInsert("phone", key(1), `{"customer":1,"n":1}`), tInsert("phone", key(2), `{"customer":1,"n":2}`)))
+	for _, c := range []struct {
+		change []waybill.Change
+		want   string
+	}{
+		{
+			act(tInsert("phone", key(3), `{"customer":1,"n":3}`), tInsert("phone", key(4), `{"customer":9,"n":4}`), tInsert("phone", key(5), `{"n":5}`)),
+			`action a3 refused at phone {"id":4}: insert or update on table "phone" violates foreign key constraint "phone_customer_fkey"`,
+		},
+		{
+			act(tUpdate("phone", key(1), `{"n":2}`), tUpdate("phone", key(2), `{"n":1}`), tInsert("phone", key(3), `{"n":1}`)),
+			`action a3 refused: duplicate key value violates unique constraint "phone_n_key"`,
+		},
+	} {
+		err := r.try(act(tInsert("customer", key(2), `{}`)), c.change)
+		if err == nil || err.Error() != c.want {
+			t.Errorf("\nhave %v\nwant %s", err, c.want)
+		}
+	}
+	r.write(act(tUpdate("phone", key(1), `{"n":2}`), tUpdate("phone", key(2), `{"n":1}`)))
+}

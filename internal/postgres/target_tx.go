@@ -24,6 +24,7 @@ type applyTx struct {
 	begun   bool
 	relaxed bool // constraints were deferred
 	data    int  // groups sent
+	late    *stepError
 }
 
 // sentStep is what an answer is about.
@@ -41,7 +42,7 @@ const (
 	stepControl stepKind = iota
 	stepPrepare
 	stepData
-	stepConstraints // at the end of an action
+	stepConstraints // at the end of an action, or after a change of it
 	stepPosition
 )
 
@@ -53,6 +54,11 @@ type stepError struct {
 
 func (e *stepError) Error() string { return e.pg.Error() }
 func (e *stepError) Unwrap() error { return e.pg }
+
+// same tells whether two failures are the same violation: of one constraint, by the same values.
+func (e *stepError) same(other *stepError) bool {
+	return e.pg.Code == other.pg.Code && e.pg.ConstraintName == other.pg.ConstraintName && e.pg.Detail == other.pg.Detail
+}
 
 // lostError: the connection broke; what was sent may have been done.
 type lostError struct{ err error }

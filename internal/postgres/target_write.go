@@ -27,17 +27,19 @@ const (
 const maxArrays = 16 << 20
 
 // apply writes the batch: set-based first, and where the server refuses that, change by change in
-// source order, which either succeeds or shows which change is refused.
+// source order, which either succeeds or shows which change is refused. Where that shows at the end
+// of an action only, the constraints are checked after each of its changes, to name the one.
 func (w *Writer) apply(ctx context.Context, b waybill.Batch) error {
 	if time.Since(w.schema.readAt) > schemaAge || len(w.schema.kinds) > maxKinds {
 		w.forgetTables()
 	}
 	single, fresh := false, len(w.schema.tables) == 0
+	var late *stepError // a constraint that was violated at the end of an action
 	for {
 		if err := w.link.trim(ctx, false); err != nil {
 			return classify(err, "write to the target")
 		}
-		err := w.attempt(ctx, b, single)
+		err := w.attempt(ctx, b, single, late)
 		var lost *lostError
 		var step *stepError
 		var refused *refusedError
@@ -61,7 +63,12 @@ func (w *Writer) apply(ctx context.Context, b waybill.Batch) error {
 			return w.fenced()
 		case !step.refusable():
 			return w.explainStep(ctx, step)
+		case late == nil && single && step.step.what == stepConstraints:
+			late = step
 		case single:
+			if late != nil && !step.same(late) {
+				step = late // that was a violation which the action mends
+			}
 			return w.unlessFenced(ctx, b, w.refusal(ctx, b, step))
 		default:
 			single = true
@@ -104,9 +111,9 @@ type refusedError struct {
 func (e *refusedError) Error() string { return e.reason }
 
 // attempt runs one transaction. Unless it returns nil, nothing of it is left; a lostError
-// leaves that open.
-func (w *Writer) attempt(ctx context.Context, b waybill.Batch, single bool) (err error) {
-	t := &applyTx{w: w, ctx: ctx, sent: w.steps[:0]}
+// leaves that open. Late is the failure of an action whose constraints are to be checked early.
+func (w *Writer) attempt(ctx context.Context, b waybill.Batch, single bool, late *stepError) (err error) {
+	t := &applyTx{w: w, ctx: ctx, sent: w.steps[:0], late: late}
 	defer func() {
 		w.steps = t.sent[:0]
 		if err != nil {
@@ -285,6 +292,11 @@ func (t *applyTx) sendGroup(g *changeGroup) error {
 	}
 	for _, s := range g.kind.statementsFor(asText) {
 		t.query(s.sql, s.oids, params, step)
+	}
+	if t.late != nil && t.late.step.action == step.action {
+		step.what = stepConstraints
+		t.control("SET CONSTRAINTS ALL IMMEDIATE", step)
+		t.control("SET CONSTRAINTS ALL DEFERRED", sentStep{})
 	}
 	return nil
 }
