@@ -187,6 +187,23 @@ begin
   return null;
 end $$;
 
+-- The action of the calling transaction, if its first row is where the mark says. The mark is
+-- a setting, which anybody can write. The row is fetched by its place, without an index:
+-- reading an index would make transactions of SERIALIZABLE depend on each other.
+create or replace function waybill.outbox_known(half text, place text) returns uuid
+language plpgsql volatile security definer set search_path = pg_catalog, pg_temp
+set enable_seqscan = off set enable_tidscan = on as $$
+declare
+  action uuid;
+begin
+  if half = '0' then
+    select o.id into action from waybill.outbox_0 o where o.ctid = nullif(place, '')::tid and o.xid::text = pg_current_xact_id()::text;
+  elsif half = '1' then
+    select o.id into action from waybill.outbox_1 o where o.ctid = nullif(place, '')::tid and o.xid::text = pg_current_xact_id()::text;
+  end if;
+  return action;
+end $$;
+
 -- emit adds changes to the current transaction's action and returns the action's ID. The name
 -- and the trace (W3C traceparent) given last count; null leaves them. It runs with its owner's
 -- rights, so that applications need none on the tables.
@@ -194,18 +211,22 @@ create or replace function waybill.emit(name text, changes jsonb, trace text def
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
 declare
   me     text := pg_current_xact_id()::text;
-  -- "xid half id" since the first call of this transaction; it is rolled back with savepoints
+  -- "xid half place" of its first row, since the first call of this transaction; it is rolled back with savepoints
   -- exactly as rows are.
   mark   text := current_setting('waybill.action', true);
   known  boolean := coalesce(split_part(mark, ' ', 1) = me, false);
   draws  boolean := true;
+  place  tid;
   target smallint;
   action uuid;
   wrong  text;
 begin
   if known then
+    action := waybill.outbox_known(split_part(mark, ' ', 2), split_part(mark, ' ', 3));
+    known := action is not null;
+  end if;
+  if known then
     target := split_part(mark, ' ', 2)::smallint;
-    action := split_part(mark, ' ', 3)::uuid;
     draws := coalesce(current_setting('waybill.drawn', true) = me, false);
   else
     select c.half into strict target from waybill.outbox_control c;
@@ -233,18 +254,18 @@ begin
     wrong := waybill.outbox_fault(changes);
     raise exception 'waybill.emit: %', coalesce(wrong, 'the changes are malformed')
       using errcode = 'invalid_parameter_value',
-        hint = 'A change is {entity, op: insert|update|upsert|delete, key, row, before?}; see the header of outbox.sql.';
+        hint = 'A change is {entity, op: insert|update|upsert|delete, key, row, before?}; waybill outbox sql prints the schema with an example.';
   end if;
 
   if target = 0 then
     insert into waybill.outbox_0 (id, part, draws, name, trace, changes)
-      values (action, 0, draws, emit.name, emit.trace, emit.changes);
+      values (action, 0, draws, emit.name, emit.trace, emit.changes) returning ctid into place;
   else
     insert into waybill.outbox_1 (id, part, draws, name, trace, changes)
-      values (action, 1, draws, emit.name, emit.trace, emit.changes);
+      values (action, 1, draws, emit.name, emit.trace, emit.changes) returning ctid into place;
   end if;
   if not known then
-    perform set_config('waybill.action', concat_ws(' ', me, target, action), true);
+    perform set_config('waybill.action', concat_ws(' ', me, target, place), true);
   end if;
   return action;
 end $$;
@@ -319,7 +340,7 @@ do $$
 declare
   f text;
 begin
-  foreach f in array array['emit(text, jsonb, text)', 'outbox_draw()', 'outbox_fault(jsonb)',
+  foreach f in array array['emit(text, jsonb, text)', 'outbox_draw()', 'outbox_fault(jsonb)', 'outbox_known(text, text)',
       'outbox_needed(smallint)', 'outbox_purge(bigint, interval)'] loop
     execute format('revoke execute on function waybill.%s from public', f);
   end loop;

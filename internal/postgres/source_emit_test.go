@@ -183,6 +183,9 @@ func TestEmitAgreesWithReader(t *testing.T) {
 // Transactions of SERIALIZABLE that share nothing but the outbox do not fail because of it.
 func TestEmitSerializable(t *testing.T) {
 	s := newSource(t)
+	first := s.session(t)
+	first.emit(0, 0)
+	first.exec(`vacuum analyze`) // a table that is known to be tiny tempts to read all of it
 	const workers, each = 4, 40
 	var work sync.WaitGroup
 	start := make(chan struct{})
@@ -202,6 +205,37 @@ func TestEmitSerializable(t *testing.T) {
 	}
 	close(start)
 	work.Wait()
+}
+
+// A setting that pretends that the transaction emitted before does not hide its action.
+func TestEmitForgedMark(t *testing.T) {
+	s := newSource(t)
+	x := s.session(t)
+	o := s.reader(t, testStream)
+	open(t, o, "")
+	var want []string
+	for _, mark := range []string{
+		`' 0 (0,1)'`, `' 1 (0,1)'`, `' 0 (9999,9)'`, `' 7 (0,1)'`, `' 0'`, `' 0 ' || gen_random_uuid()`, `''`,
+	} {
+		x.exec(`begin`)
+		x.exec(`select set_config('waybill.action', pg_current_xact_id()::text || ` + mark + `, true), set_config('waybill.drawn', '0', true)`)
+		_, err := x.conn.Exec(t.Context(), `select waybill.emit('x', '[]')`)
+		if err != nil { // refused is fine, lost is not
+			x.exec(`rollback`)
+			continue
+		}
+		id := x.emit(1, 1)
+		if again := x.emit(2, 2); again != id {
+			t.Errorf("%s: one transaction is actions %s and %s", mark, id, again)
+		}
+		x.exec(`commit`)
+		want = append(want, id)
+	}
+	if len(want) < 4 {
+		t.Fatalf("only %d were taken", len(want))
+	}
+	have, _ := drain(t, o, "")
+	wantActions(t, have, want...)
 }
 
 // One transaction with very many calls takes time in proportion.

@@ -48,7 +48,7 @@ begin
   end if;
   drop table waybill.outbox, waybill.outbox_order, waybill.outbox_control, waybill.consumer;
   drop sequence waybill.outbox_n, waybill.outbox_ord;
-  drop function waybill.emit(text, jsonb, text), waybill.outbox_draw(), waybill.outbox_fault(jsonb),
+  drop function waybill.emit(text, jsonb, text), waybill.outbox_draw(), waybill.outbox_fault(jsonb), waybill.outbox_known(text, text),
     waybill.outbox_needed(smallint), waybill.outbox_purge(bigint, interval);
   delete from waybill.meta where key = 'outbox.format';
   if not exists (select from waybill.meta) and not exists (select from pg_class c
