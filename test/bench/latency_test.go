@@ -37,7 +37,7 @@ func commitToVisible(t *testing.T, url string) latency {
 	watcher := dial(t, target)
 	go func() {
 		done <- watch(ctx, l.actions, seen, func(ctx context.Context, after int) (newest int, err error) {
-			err = watcher.QueryRow(ctx, "select coalesce(max(id), -1) from customer where id >= $1", after).Scan(&newest)
+			err = watcher.QueryRow(ctx, "select coalesce(max(id), -1) from public.customer where id >= $1", after).Scan(&newest)
 			return newest, err
 		})
 	}()
@@ -53,9 +53,7 @@ func commitToVisible(t *testing.T, url string) latency {
 		}
 		committed[i] = time.Now()
 	}
-	if took := time.Since(start); took > time.Duration(l.actions)*time.Second/time.Duration(l.rate)*11/10 {
-		t.Logf("the source did not keep the pace: %d actions took %s", l.actions, took)
-	}
+	l.kept = float64(l.actions) / time.Since(start).Seconds()
 	if err := <-done; err != nil {
 		t.Fatal(err)
 	}

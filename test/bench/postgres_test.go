@@ -17,8 +17,8 @@ import (
 )
 
 const (
-	makeTarget = `drop table if exists customer; create table customer (id bigint primary key, name text not null, email text, note text, visits bigint)`
-	upsertRows = `insert into customer (id, name, email, note, visits)
+	makeTarget = `drop table if exists public.customer; create table public.customer (id bigint primary key, name text not null, email text, note text, visits bigint)`
+	upsertRows = `insert into public.customer (id, name, email, note, visits)
 		select * from unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::bigint[])
 		on conflict (id) do update set name = excluded.name, email = excluded.email, note = excluded.note, visits = excluded.visits`
 )
@@ -75,7 +75,7 @@ func fresh(t *testing.T, url, name string) string {
 func expect(t *testing.T, url string, n int) {
 	t.Helper()
 	var got int
-	if err := dial(t, url).QueryRow(context.Background(), "select count(*) from customer").Scan(&got); err != nil || got != n {
+	if err := dial(t, url).QueryRow(context.Background(), "select count(*) from public.customer").Scan(&got); err != nil || got != n {
 		t.Fatalf("the target holds %d rows of %d: %v", got, n, err)
 	}
 }
