@@ -50,7 +50,8 @@ type targetTable struct {
 // rowGuards is what may keep single rows of a statement from being written, in silence.
 type rowGuards struct {
 	insertRule, deleteRule bool
-	// writeTrigger: a trigger before each row that is inserted or updated.
+	// writeTrigger: a trigger before each row that is inserted or updated, or a view's or another
+	// server's in its place.
 	writeTrigger bool
 	// routed: such a trigger, at a table that others inherit from, may write the row to one of them.
 	routed bool
@@ -222,7 +223,7 @@ SELECT c.oid, c.relkind::text,
 		OR EXISTS (SELECT FROM pg_inherits i WHERE i.inhrelid = c.oid OR i.inhparent = c.oid AND c.relkind <> 'p'),
 	EXISTS (SELECT FROM pg_constraint k WHERE k.conrelid = c.oid AND k.condeferrable),
 	EXISTS (SELECT FROM rules WHERE ev_type = '3'), EXISTS (SELECT FROM rules WHERE ev_type = '4'),
-	EXISTS (SELECT FROM triggers WHERE tgtype & 3 = 3 AND tgtype & 20 <> 0),
+	c.relkind IN ('v', 'f') OR EXISTS (SELECT FROM triggers WHERE tgtype & 3 = 3 AND tgtype & 20 <> 0),
 	c.relkind = 'r' AND EXISTS (SELECT FROM triggers WHERE tgrelid = c.oid AND tgtype & 7 = 7)
 		AND EXISTS (SELECT FROM pg_inherits i WHERE i.inhparent = c.oid),
 	c.relkind IN ('v', 'f') OR row_security_active(c.oid) OR EXISTS (SELECT FROM rules WHERE ev_type = '4')
