@@ -27,6 +27,7 @@
 //   - The target refuses an action: those before it in the batch are written, then the
 //     pump ends with the Refusal. The position stands right before the refused action.
 //   - Another engine takes the stream: whatever this one still tries has no effect
-//     (ErrFenced); it stands by.
+//     (ErrFenced); it stands by. A gap in mid-stream may be that too (the other one carried on and
+//     the source forgot): the stream is taken again first, and only a gap that is still there ends it.
 //   - An acknowledgement fails: it is logged; the next one covers it.
 package pump

@@ -335,3 +335,29 @@ func TestWaitingShowsTheReason(t *testing.T) {
 		<-done
 	})
 }
+
+// overtaken is a source that forgot what another engine carried while this one slept.
+type overtaken struct {
+	*modelSource
+	gaps int
+}
+
+func (s *overtaken) Next(ctx context.Context) (waybill.Batch, error) {
+	if s.gaps > 0 {
+		s.gaps--
+		return waybill.Batch{}, &waybill.GapError{Stream: "p/t", Reason: "rows are gone"}
+	}
+	return s.modelSource.Next(ctx)
+}
+
+func TestGapIsHeldAgainstTheTarget(t *testing.T) {
+	for gaps, want := range []error{nil, nil, waybill.ErrGap} {
+		synctest.Test(t, func(t *testing.T) {
+			source, target := model(3)
+			err := Run(t.Context(), &overtaken{source, gaps}, target, Config{Stream: "p/t", UntilCaughtUp: true})
+			if !errors.Is(err, want) || (want == nil && len(target.applied) != 3) {
+				t.Errorf("%d gaps: ended with %v, %d applied", gaps, err, len(target.applied))
+			}
+		})
+	}
+}

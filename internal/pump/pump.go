@@ -68,13 +68,24 @@ func Run(ctx context.Context, r waybill.Reader, w waybill.Writer, c Config) (err
 	defer func() {
 		err = errors.Join(err, writer.Close())
 	}()
-	for {
+	for doubted := false; ; {
+		before := c.Meter.Snapshot().Actions
 		err := p.session(ctx)
-		if !errors.Is(err, waybill.ErrFenced) || c.UntilCaughtUp || ctx.Err() != nil {
+		doubted = doubted && c.Meter.Snapshot().Actions == before
+		switch {
+		case ctx.Err() != nil:
+			return err
+		case errors.Is(err, waybill.ErrFenced) && !c.UntilCaughtUp:
+			c.Meter.SetState(Standby, err)
+			c.Log.Warn("another engine took the stream; standing by", "stream", c.Stream)
+		case errors.Is(err, waybill.ErrGap) && p.opened && !doubted:
+			// To a worker that was overtaken, what another one carried and the source then
+			// forgot looks like a loss. The target knows.
+			doubted = true
+			c.Log.Warn("asking the target whether another engine carried on", "stream", c.Stream, "because", err)
+		default:
 			return err
 		}
-		c.Meter.SetState(Standby, err)
-		c.Log.Warn("another engine took the stream; standing by", "stream", c.Stream)
 	}
 }
 
@@ -85,10 +96,12 @@ type pump struct {
 	backlog  waybill.Backlog
 	resumed  waybill.Resumed
 	numbered waybill.Numbered
+	opened   bool // the session got as far as an open reader
 }
 
 // session runs from taking the stream to losing it.
 func (p *pump) session(ctx context.Context) (err error) {
+	p.opened = false
 	pos, err := p.w.Resume(ctx, p.Stream)
 	if err != nil {
 		return fmt.Errorf("take stream %s at the target: %w", p.Stream, err)
@@ -99,6 +112,7 @@ func (p *pump) session(ctx context.Context) (err error) {
 	defer func() {
 		err = errors.Join(err, p.r.Close())
 	}()
+	p.opened = true
 	if p.numbered != nil {
 		p.Meter.resumedAt(p.numbered.Seq())
 	}
