@@ -189,10 +189,11 @@ end $$;
 
 -- The action of the calling transaction, if its first row is where the mark says. The mark is
 -- a setting, which anybody can write. The row is fetched by its place, without an index:
--- reading an index would make transactions of SERIALIZABLE depend on each other.
+-- reading an index would make transactions of SERIALIZABLE depend on each other. Only emit calls
+-- it, whose rights and search_path it runs with.
 create or replace function waybill.outbox_known(half text, place text) returns uuid
-language plpgsql volatile security definer set search_path = pg_catalog, pg_temp
-set enable_seqscan = off set enable_tidscan = on as $$
+language plpgsql volatile
+set enable_seqscan = off as $$
 declare
   action uuid;
 begin
