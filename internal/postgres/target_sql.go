@@ -131,8 +131,8 @@ func (b *statementBuilder) insert(where string) string {
 		strings.Join(values, ", "), b.source(), where)
 }
 
-// exactly makes an INSERT fail unless it writes as many rows as it was given. Counting costs a third
-// of the speed, so it is left out where nothing can skip a row. The server has no
+// exactly makes an INSERT fail unless it writes as many rows as it was given. Counting is not free,
+// so it is left out where nothing can skip a row. The server has no
 // RETURNING in the statements of rules, nor rules in WITH: there the rows are looked for afterwards.
 func (b *statementBuilder) exactly(insert string) []string {
 	if g := b.table.guards; g.insertRule || g.routed {
