@@ -106,7 +106,7 @@ func (c *targetCheck) ownSchema() error {
 			FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 			WHERE n.nspname = 'waybill' AND c.relname = ANY ($1)`, targetTables).Scan(&allowed)
 	} else {
-		err = c.conn.QueryRow(c.ctx, `SELECT coalesce((SELECT has_schema_privilege(oid, 'USAGE, CREATE') FROM pg_namespace
+		err = c.conn.QueryRow(c.ctx, `SELECT coalesce((SELECT has_schema_privilege(oid, 'USAGE') AND has_schema_privilege(oid, 'CREATE') FROM pg_namespace
 			WHERE nspname = 'waybill'), has_database_privilege(current_database(), 'CREATE'))`).Scan(&allowed)
 	}
 	if err != nil {

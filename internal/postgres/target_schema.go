@@ -110,7 +110,7 @@ func targetGrants(ctx context.Context, conn *pgx.Conn) (string, error) {
 	var schema, mayCreate, tables bool
 	err := conn.QueryRow(ctx, `SELECT current_user, current_database(),
 		EXISTS (SELECT FROM pg_namespace WHERE nspname = 'waybill'),
-		coalesce((SELECT has_schema_privilege(oid, 'USAGE, CREATE') FROM pg_namespace WHERE nspname = 'waybill'), false),
+		coalesce((SELECT has_schema_privilege(oid, 'USAGE') AND has_schema_privilege(oid, 'CREATE') FROM pg_namespace WHERE nspname = 'waybill'), false),
 		(SELECT count(*) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 			WHERE n.nspname = 'waybill' AND c.relname = ANY ($1)) = $2`, targetTables, len(targetTables)).
 		Scan(&role, &database, &schema, &mayCreate, &tables)
