@@ -19,7 +19,7 @@ import (
 // attempt saw it, which knows the change.
 func (w *Writer) transact(ctx context.Context, b *waybill.Batch) error {
 	err := w.attempt(ctx, b, false)
-	first, ok := errors.AsType[*keyRefusal](err)
+	first, ok := errors.AsType[*keyError](err)
 	if !ok {
 		return err
 	}

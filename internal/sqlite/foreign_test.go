@@ -40,7 +40,7 @@ func TestForeignKeyOrder(t *testing.T) {
 		wantErr(t, err, nil, parentless)
 		err = x.try(one(insert("phone", `{"id":7}`, `{"customer_id":7}`)), one(insert("customer", `{"id":7}`, `{}`)))
 		wantErr(t, err, nil, fmt.Sprintf("action action-%d ", x.seq+1), parentless)
-		if errors.As(err, new(*keyRefusal)) {
+		if errors.As(err, new(*keyError)) {
 			t.Error("the connector's own error gets out")
 		}
 		a.want("SELECT (SELECT count(*) FROM customer), (SELECT count(*) FROM phone), (SELECT count(*) FROM bill)", "0|0|0")

@@ -35,16 +35,16 @@ func (w *Writer) refuse(ctx context.Context, a *waybill.Action, c *waybill.Chang
 		Reason: r.reason, Remedy: r.remedy,
 	}
 	if code(err) == lib.SQLITE_CONSTRAINT_FOREIGNKEY {
-		return &keyRefusal{refused}
+		return &keyError{refused}
 	}
 	return refused
 }
 
-// keyRefusal: a foreign key did not hold right after the change. It may at the action's end.
-type keyRefusal struct{ refusal *waybill.Refusal }
+// keyError: a foreign key did not hold right after the change. It may at the action's end.
+type keyError struct{ refusal *waybill.Refusal }
 
-func (k *keyRefusal) Error() string { return k.refusal.Error() }
-func (k *keyRefusal) Unwrap() error { return k.refusal }
+func (k *keyError) Error() string { return k.refusal.Error() }
+func (k *keyError) Unwrap() error { return k.refusal }
 
 // explain reads SQLite's error; nil if the change is not the cause.
 func (w *Writer) explain(ctx context.Context, c *waybill.Change, err error) *refusal {
