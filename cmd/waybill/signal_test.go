@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -92,6 +93,11 @@ admin: {listen: "127.0.0.1:0"}
 	if _, err := query(t.Context(), filepath.Join(dir, "target.db"), []string{"create table t(x)"}); err != nil {
 		t.Fatal(err)
 	}
+	// Tests may run under nohup: what this process ignores its children would too, what it
+	// catches they meet with the default action.
+	caught := make(chan os.Signal, 1)
+	signal.Notify(caught, syscall.SIGHUP, syscall.SIGINT)
+	defer signal.Stop(caught)
 	for sig, want := range map[syscall.Signal]int{syscall.SIGINT: 130, syscall.SIGTERM: 143, syscall.SIGHUP: 129} {
 		ctx, cancel := context.WithTimeout(t.Context(), patience)
 		defer cancel()
