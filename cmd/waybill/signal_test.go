@@ -28,8 +28,18 @@ func stubbornMain() {
 	select {}
 }
 
+// meetDefaults lets children meet signals with the default action. Tests may run in the
+// background or under nohup, and what this process ignores its children would ignore too.
+func meetDefaults(t *testing.T) {
+	t.Helper()
+	caught := make(chan os.Signal, 1)
+	signal.Notify(caught, syscall.SIGHUP, syscall.SIGINT)
+	t.Cleanup(func() { signal.Stop(caught) })
+}
+
 // TestSecondSignalKills: the first signal asks, the second does not.
 func TestSecondSignalKills(t *testing.T) {
+	meetDefaults(t)
 	for _, sig := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP} {
 		ctx, cancel := context.WithTimeout(t.Context(), patience) // kills it if nothing else does
 		defer cancel()
@@ -93,11 +103,7 @@ admin: {listen: "127.0.0.1:0"}
 	if _, err := query(t.Context(), filepath.Join(dir, "target.db"), []string{"create table t(x)"}); err != nil {
 		t.Fatal(err)
 	}
-	// Tests may run under nohup: what this process ignores its children would too, what it
-	// catches they meet with the default action.
-	caught := make(chan os.Signal, 1)
-	signal.Notify(caught, syscall.SIGHUP, syscall.SIGINT)
-	defer signal.Stop(caught)
+	meetDefaults(t)
 	for sig, want := range map[syscall.Signal]int{syscall.SIGINT: 130, syscall.SIGTERM: 143, syscall.SIGHUP: 129} {
 		ctx, cancel := context.WithTimeout(t.Context(), patience)
 		defer cancel()
