@@ -12,9 +12,9 @@ import (
 	"github.com/waybill-data/waybill/internal/fault"
 )
 
-// TestSourceBreakages breaks the reader on purpose, in a test binary built for that, and
-// expects the tests that are named for each breakage to fail. Unbroken they pass there too.
-func TestSourceBreakages(t *testing.T) {
+// TestBreakages breaks the reader and the writer on purpose, in a test binary built for that,
+// and expects the test that is named for each breakage to fail. Unbroken they pass there too.
+func TestBreakages(t *testing.T) {
 	if fault.Enabled {
 		t.Log("LEFT OUT: this is the binary that is broken on purpose")
 		return
@@ -30,6 +30,11 @@ func TestSourceBreakages(t *testing.T) {
 		fault.PurgeUnacked:   "TestPurgeKeeps",
 		fault.NoFlush:        "TestCrashForgetsNothingHandedOn",
 		fault.IgnoreIdentity: "TestRestoredFromFiles",
+		fault.PositionApart:  "TestCommitThatNeverArrives",
+		fault.PositionFirst:  "TestReadBackWaitsForTheCommit",
+		fault.SplitAction:    "TestBatchOfSeveralPlans",
+		fault.NoFence:        "TestZombie",
+		fault.RetryUnknown:   "TestCommitWhoseAnswerIsLost",
 	}
 	tests := slices.Sorted(maps.Values(notices))
 	if out, err := runBroken(t, binary, strings.Join(tests, "|"), ""); err != nil {
