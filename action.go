@@ -52,6 +52,8 @@ type Change struct {
 	Row Row
 	// Before is the entity before the change where that is known, else nil.
 	Before Row
+	// Schema describes the rows where the source knows it, else nil.
+	Schema *Schema
 }
 
 // Size is an estimate of the change's size in bytes.

@@ -1,0 +1,33 @@
+package waybill
+
+// Schema describes the rows of one entity as its source knows them. Captured rows refer to
+// it (Change.Schema), so that a consumer never needs to reach the source. It is shared,
+// never modified.
+type Schema struct {
+	// Entity is the type name that the changes carry.
+	Entity string `json:"entity"`
+	// Columns are in the source's order, each name once.
+	Columns []SchemaColumn `json:"columns"`
+	// Key are the columns of the primary key, or of what stands for one; may be empty.
+	Key []string `json:"key,omitempty"`
+	// Unique are the further unique keys.
+	Unique [][]string `json:"unique,omitempty"`
+	// Foreign are the foreign keys.
+	Foreign []ForeignKey `json:"foreign,omitempty"`
+}
+
+// SchemaColumn is one column of an entity.
+type SchemaColumn struct {
+	Name string `json:"name"`
+	// Type is the source's own name of the type, with its modifiers: "numeric(10,2)".
+	Type string `json:"type"`
+	// NotNull: the source holds no null in it.
+	NotNull bool `json:"notnull,omitempty"`
+}
+
+// ForeignKey says that Columns hold the key of an Entity, in the order of its References.
+type ForeignKey struct {
+	Columns    []string `json:"columns"`
+	Entity     string   `json:"entity"`
+	References []string `json:"references"`
+}
