@@ -110,7 +110,7 @@ func (a *app) quietLog() *slog.Logger {
 
 func (a *app) checkPipeline(ctx context.Context, p *config.Pipeline) pipelineCheck {
 	c := pipelineCheck{
-		Pipeline: p.Name, Pattern: p.Pattern, Stream: p.Stream(), Source: sourceKind(p), Target: targetKind(p),
+		Pipeline: p.Name, Pattern: p.Pattern, Stream: p.StreamTo(&p.Targets[0]), Source: p.Source.Kind(), Target: p.Targets[0].Kind(),
 		OK: true, Findings: []finding{},
 	}
 	e, err := newEnds(p, "", a.quietLog())

@@ -6,6 +6,7 @@ import (
 
 	"github.com/waybill-data/waybill"
 	"github.com/waybill-data/waybill/internal/config"
+	"github.com/waybill-data/waybill/internal/jetstream"
 	"github.com/waybill-data/waybill/internal/postgres"
 	"github.com/waybill-data/waybill/internal/sqlite"
 )
@@ -18,61 +19,108 @@ const (
 	kindSQLite   = "sqlite"
 )
 
-func sourceKind(p *config.Pipeline) string {
-	if p.Source.Postgres != nil {
-		return kindPostgres
-	}
-	return kindSQLite
-}
-
-func targetKind(p *config.Pipeline) string {
-	if p.Target.Postgres != nil {
-		return kindPostgres
-	}
-	return kindSQLite
-}
-
-func newReader(p *config.Pipeline, log *slog.Logger) (waybill.Reader, error) {
+// newSourceReader makes the reader of the pipeline's source for a consumer, one of
+// p.SourceStreams.
+func newSourceReader(p *config.Pipeline, stream string, log *slog.Logger) (waybill.Reader, error) {
 	b := p.Batch
 	switch s := p.Source; {
 	case s.Postgres != nil:
 		return postgres.NewOutbox(postgres.SourceOptions{
-			URL: s.Postgres.URL, Stream: p.Stream(),
+			URL: s.Postgres.URL, Stream: stream,
 			MaxActions: b.MaxActions, MaxBytes: b.MaxBytes, MaxDelay: b.MaxDelay, Log: log,
 		}), nil
 	case s.SQLite != nil:
 		return sqlite.NewOutbox(sqlite.SourceOptions{
-			Path: s.SQLite.Path, Stream: p.Stream(),
+			Path: s.SQLite.Path, Stream: stream,
 			MaxActions: b.MaxActions, MaxBytes: b.MaxBytes, MaxDelay: b.MaxDelay, Log: log,
 		}), nil
 	}
 	return nil, fmt.Errorf("pipeline %s: no connector serves its source", p.Name)
 }
 
-// newWriter makes the target. Owner is who may take over its own lease at once; empty for
-// nobody.
-func newWriter(p *config.Pipeline, owner string, log *slog.Logger) (waybill.Writer, error) {
-	switch t := p.Target; {
+// newWriter makes the target t of p. Owner is who may take over its own lease at once; empty
+// for nobody.
+func newWriter(p *config.Pipeline, t *config.Target, owner string, log *slog.Logger) (waybill.Writer, error) {
+	switch {
 	case t.Postgres != nil:
 		return postgres.NewWriter(postgres.TargetOptions{URL: t.Postgres.URL, Schema: t.Postgres.Schema, Owner: owner, Log: log}), nil
 	case t.SQLite != nil:
 		return sqlite.NewWriter(sqlite.TargetOptions{Path: t.SQLite.Path, Owner: owner, Log: log}), nil
 	}
-	return nil, fmt.Errorf("pipeline %s: no connector serves its target", p.Name)
+	return nil, fmt.Errorf("pipeline %s: no connector serves its target %s", p.Name, t.Name)
 }
 
-// ends are the two connectors of one pipeline.
+// queues are the embedded queues of this process: one server for each directory, and on it one
+// queue for each stream, shared by all pipelines that name them.
+type queues struct {
+	servers map[string]*jetstream.Server // by directory
+	queues  map[queueKey]*jetstream.Queue
+}
+
+type queueKey struct{ dir, stream string }
+
+// newQueues makes the queues of the picked pipelines. What the configuration says of a directory
+// (listen, token) or a stream (bounds) at one pipeline only goes for all that share it, picked
+// or not. It opens nothing.
+func newQueues(cfg *config.Config, picked []*config.Pipeline, log *slog.Logger) *queues {
+	q := &queues{servers: map[string]*jetstream.Server{}, queues: map[queueKey]*jetstream.Queue{}}
+	for _, p := range picked {
+		e := p.Queue.Embedded
+		if e == nil {
+			continue
+		}
+		server := q.servers[e.Dir]
+		if server == nil {
+			log := log.With("queue", e.Dir)
+			server = jetstream.NewServer(jetstream.ServerOptions{Dir: e.Dir, Listen: e.Listen, Token: e.Token, Log: log})
+			q.servers[e.Dir] = server
+		}
+		key := queueKey{e.Dir, e.Stream}
+		if q.queues[key] == nil {
+			q.queues[key] = jetstream.NewQueue(server, jetstream.QueueOptions{
+				Stream: e.Stream, MaxBytes: e.MaxBytes, Keep: e.Keep, Log: log.With("queue", e.Dir, "queue_stream", e.Stream),
+			})
+		}
+	}
+	return q
+}
+
+// of are the server and the queue of p, nil for a pipeline without a queue.
+func (q *queues) of(p *config.Pipeline) (*jetstream.Server, *jetstream.Queue) {
+	e := p.Queue.Embedded
+	if e == nil {
+		return nil, nil
+	}
+	return q.servers[e.Dir], q.queues[queueKey{e.Dir, e.Stream}]
+}
+
+// newQueueWriter makes the end of p's first hop: the writer of its subject. The stream is
+// p.QueueStream.
+func newQueueWriter(p *config.Pipeline, queue *jetstream.Queue, log *slog.Logger) waybill.Writer {
+	return jetstream.NewWriter(queue, jetstream.WriterOptions{Subject: p.Name, Log: log})
+}
+
+// newQueueReader makes the beginning of p's hop to t. The stream is p.StreamTo(t).
+func newQueueReader(p *config.Pipeline, t *config.Target, queue *jetstream.Queue, log *slog.Logger) waybill.Reader {
+	return jetstream.NewReader(queue, jetstream.ReaderOptions{
+		Subject: p.Queue.Embedded.Subject, Stream: p.StreamTo(t),
+		MaxActions: p.Batch.MaxActions, MaxBytes: p.Batch.MaxBytes, Log: log,
+	})
+}
+
+// ends are the two connectors of one hop.
 type ends struct {
 	reader waybill.Reader
 	writer waybill.Writer
 }
 
+// newEnds makes the hop from the pipeline's source to its first target.
 func newEnds(p *config.Pipeline, owner string, log *slog.Logger) (ends, error) {
 	log = log.With("pipeline", p.Name)
-	reader, err := newReader(p, log)
+	reader, err := newSourceReader(p, p.StreamTo(&p.Targets[0]), log)
 	if err != nil {
 		return ends{}, err
 	}
-	writer, err := newWriter(p, owner, log)
+	writer, err := newWriter(p, &p.Targets[0], owner, log)
 	return ends{reader, writer}, err
 }

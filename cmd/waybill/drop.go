@@ -29,7 +29,7 @@ not dropped: stop the engine first.`,
 				return err
 			}
 			if !yes {
-				question := fmt.Sprintf("The source will no longer keep actions for %s, and the target will not know how far it came.\nDrop it?", p.Stream())
+				question := fmt.Sprintf("The source will no longer keep actions for %s, and the target will not know how far it came.\nDrop it?", p.StreamTo(&p.Targets[0]))
 				if err := a.confirm("drop", question, p); err != nil {
 					return fmt.Errorf("pipeline %s was not dropped: %w", p.Name, err)
 				}
@@ -37,8 +37,8 @@ not dropped: stop the engine first.`,
 			if err := a.drop(cmd.Context(), cfg, p); err != nil {
 				return fmt.Errorf("drop pipeline %s: %w", p.Name, err)
 			}
-			return a.emit(map[string]string{"pipeline": p.Name, "stream": p.Stream(), "did": "dropped"}, func(w io.Writer) {
-				fmt.Fprintf(w, "%s is forgotten at source and target; the data stays.\n", p.Stream())
+			return a.emit(map[string]string{"pipeline": p.Name, "stream": p.StreamTo(&p.Targets[0]), "did": "dropped"}, func(w io.Writer) {
+				fmt.Fprintf(w, "%s is forgotten at source and target; the data stays.\n", p.StreamTo(&p.Targets[0]))
 			})
 		},
 	}
@@ -50,7 +50,7 @@ not dropped: stop the engine first.`,
 // the two finds itself unregistered, where the other way round it would start all over.
 func (a *app) drop(ctx context.Context, cfg *config.Config, p *config.Pipeline) error {
 	return a.withStream(ctx, cfg, p, func(e ends) error {
-		return errors.Join(forget(ctx, "source", e.reader, p.Stream()), forget(ctx, "target", e.writer, p.Stream()))
+		return errors.Join(forget(ctx, "source", e.reader, p.StreamTo(&p.Targets[0])), forget(ctx, "target", e.writer, p.StreamTo(&p.Targets[0])))
 	})
 }
 

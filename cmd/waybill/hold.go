@@ -34,12 +34,12 @@ func (a *app) withStream(ctx context.Context, cfg *config.Config, p *config.Pipe
 	defer func() { err = errors.Join(err, e.reader.Close(), e.writer.Close()) }()
 	known := true
 	if k, ok := e.writer.(knower); ok {
-		if known, err = k.Knows(ctx, p.Stream()); err != nil {
+		if known, err = k.Knows(ctx, p.StreamTo(&p.Targets[0])); err != nil {
 			return fmt.Errorf("see whether an engine is running it: %w", err)
 		}
 	}
 	if known {
-		if _, err := e.writer.Resume(ctx, p.Stream()); err != nil {
+		if _, err := e.writer.Resume(ctx, p.StreamTo(&p.Targets[0])); err != nil {
 			if errors.Is(err, waybill.ErrHeld) {
 				return fmt.Errorf("an engine is running it: %w; stop that engine first", err)
 			}

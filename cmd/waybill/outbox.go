@@ -60,20 +60,20 @@ first.`,
 type outboxVerb func(ctx context.Context, cfg *config.Config, p *config.Pipeline, in waybill.Installer) error
 
 func (a *app) withInstaller(p *config.Pipeline, do func(waybill.Installer) error) error {
-	reader, err := newReader(p, a.quietLog())
+	reader, err := newSourceReader(p, p.SourceStreams()[0], a.quietLog())
 	if err != nil {
 		return err
 	}
 	installer, ok := reader.(waybill.Installer)
 	if !ok {
-		return &usageError{fmt.Errorf("pipeline %s: a %s source has no schema to set up", p.Name, sourceKind(p))}
+		return &usageError{fmt.Errorf("pipeline %s: a %s source has no schema to set up", p.Name, p.Source.Kind())}
 	}
 	return do(installer)
 }
 
 func (a *app) outboxSQL(_ context.Context, _ *config.Config, p *config.Pipeline, in waybill.Installer) error {
 	sql := strings.TrimRight(in.SQL(), "\n") + "\n"
-	return a.emit(map[string]string{"pipeline": p.Name, "stream": p.Stream(), "sql": sql}, func(w io.Writer) { fmt.Fprint(w, sql) })
+	return a.emit(map[string]string{"pipeline": p.Name, "stream": p.StreamTo(&p.Targets[0]), "sql": sql}, func(w io.Writer) { fmt.Fprint(w, sql) })
 }
 
 // outboxDone is what install and uninstall print.
@@ -84,11 +84,11 @@ type outboxDone struct {
 }
 
 func (a *app) outboxInstall(ctx context.Context, _ *config.Config, p *config.Pipeline, in waybill.Installer) error {
-	if err := in.Install(ctx, p.Stream()); err != nil {
+	if err := in.Install(ctx, p.StreamTo(&p.Targets[0])); err != nil {
 		return fmt.Errorf("pipeline %s: install outbox: %w", p.Name, err)
 	}
-	return a.emit(outboxDone{p.Name, p.Stream(), "installed"}, func(w io.Writer) {
-		fmt.Fprintf(w, "The outbox is installed at the source, and %s is registered as a consumer.\n", p.Stream())
+	return a.emit(outboxDone{p.Name, p.StreamTo(&p.Targets[0]), "installed"}, func(w io.Writer) {
+		fmt.Fprintf(w, "The outbox is installed at the source, and %s is registered as a consumer.\n", p.StreamTo(&p.Targets[0]))
 	})
 }
 
@@ -101,7 +101,7 @@ type waiter interface {
 func (a *app) outboxUninstall(ctx context.Context, cfg *config.Config, p *config.Pipeline, in waybill.Installer, yes bool) error {
 	err := a.withStream(ctx, cfg, p, func(ends) error {
 		if w, ok := in.(waiter); ok && !yes {
-			n, err := w.Waiting(ctx, p.Stream())
+			n, err := w.Waiting(ctx, p.StreamTo(&p.Targets[0]))
 			if err != nil {
 				return err
 			}
@@ -109,7 +109,7 @@ func (a *app) outboxUninstall(ctx context.Context, cfg *config.Config, p *config
 				return err
 			}
 		}
-		return in.Uninstall(ctx, p.Stream())
+		return in.Uninstall(ctx, p.StreamTo(&p.Targets[0]))
 	})
 	if errors.Is(err, errNotConfirmed) {
 		return fmt.Errorf("pipeline %s was not uninstalled: %w", p.Name, err)
@@ -117,8 +117,8 @@ func (a *app) outboxUninstall(ctx context.Context, cfg *config.Config, p *config
 	if err != nil {
 		return fmt.Errorf("pipeline %s: uninstall outbox: %w", p.Name, err)
 	}
-	return a.emit(outboxDone{p.Name, p.Stream(), "uninstalled"}, func(w io.Writer) {
-		fmt.Fprintf(w, "%s is no longer a consumer of the outbox; the schema goes with the last one.\n", p.Stream())
+	return a.emit(outboxDone{p.Name, p.StreamTo(&p.Targets[0]), "uninstalled"}, func(w io.Writer) {
+		fmt.Fprintf(w, "%s is no longer a consumer of the outbox; the schema goes with the last one.\n", p.StreamTo(&p.Targets[0]))
 	})
 }
 
@@ -128,7 +128,7 @@ func (a *app) confirmLoss(p *config.Pipeline, n int64) error {
 		return nil
 	}
 	loss := fmt.Sprintf("%s that %s has not acknowledged would go with the outbox, of which it is the last consumer",
-		plural(uint64(n), "action", "actions"), p.Stream())
+		plural(uint64(n), "action", "actions"), p.StreamTo(&p.Targets[0]))
 	if err := a.confirm("uninstall", loss+".\nUninstall it?", p); err != nil {
 		if errors.Is(err, errNotConfirmed) {
 			return err

@@ -68,7 +68,7 @@ type worker struct {
 // failures of the pipelines.
 func (e *engine) run(ctx context.Context, cfg *config.Config, picked []*config.Pipeline) (err error) {
 	for _, p := range picked {
-		e.workers = append(e.workers, &worker{pipeline: p, meter: pump.NewMeter(p.Name, p.Target.Name())})
+		e.workers = append(e.workers, &worker{pipeline: p, meter: pump.NewMeter(p.Name, p.Targets[0].Name)})
 	}
 	if e.store, err = state.Open(cfg.State.SQLite.Path, e.app.log); err != nil { //nolint:contextcheck // it bounds itself
 		return err
@@ -155,7 +155,7 @@ func (e *engine) one(ctx context.Context, w *worker) {
 		w.meter.SetState(pump.Failed, err)
 	} else {
 		w.err = pattern.Push(ctx, pattern.Parts{
-			Stream: w.pipeline.Stream(), Reader: both.reader, Writer: both.writer,
+			Stream: w.pipeline.StreamTo(&w.pipeline.Targets[0]), Reader: both.reader, Writer: both.writer,
 			MaxActions: w.pipeline.Batch.MaxActions, MaxBytes: w.pipeline.Batch.MaxBytes,
 			UntilCaughtUp: e.untilCaughtUp, Log: log, Meter: w.meter,
 		})

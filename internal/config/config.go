@@ -134,7 +134,7 @@ func build(name string, top *value) *Config {
 			Name:    name,
 			Pattern: v.get("pattern").str(),
 			Source:  buildSource(v.get("source")),
-			Target:  buildTarget(v.get("target")),
+			Targets: []Target{buildTarget(v.get("target"))},
 			Refusal: v.get("on_refusal").str(),
 			Batch: Batch{
 				MaxActions: int(batch.get("max_actions").n()),
@@ -163,9 +163,9 @@ func buildSource(v *value) Source {
 
 func buildTarget(v *value) Target {
 	if pg := v.get("postgres"); pg != nil {
-		return Target{Postgres: &PostgresTarget{URL: pg.get("url").str(), Schema: pg.get("schema").str()}}
+		return Target{Name: "postgres", Postgres: &PostgresTarget{URL: pg.get("url").str(), Schema: pg.get("schema").str()}}
 	}
-	return Target{SQLite: &SQLiteTarget{Path: v.get("sqlite", "path").str()}}
+	return Target{Name: "sqlite", SQLite: &SQLiteTarget{Path: v.get("sqlite", "path").str()}}
 }
 
 // Select returns the pipelines of these names in the order of the file, all of them if there

@@ -107,14 +107,14 @@ func TestEverySetting(t *testing.T) {
 				Source: Source{Postgres: &PostgresSource{
 					URL: "postgres://app:SECRET-env@db.example.com:5432/master", Capture: "outbox", Read: "poll", Snapshot: "never",
 				}},
-				Target: Target{SQLite: &SQLiteTarget{Path: "crm.db"}},
-				Batch:  Batch{MaxActions: 250, MaxBytes: 64 << 20, MaxDelay: 10 * time.Second},
+				Targets: []Target{{Name: "sqlite", SQLite: &SQLiteTarget{Path: "crm.db"}}},
+				Batch:   Batch{MaxActions: 250, MaxBytes: 64 << 20, MaxDelay: 10 * time.Second},
 			},
 			{
 				Name: "billing-2", Pattern: "push", Refusal: "stop", Line: 14, Column: 3,
-				Source: Source{SQLite: &SQLiteSource{Path: "pa$th/master.db", Capture: "outbox"}},
-				Target: Target{Postgres: &PostgresTarget{URL: "postgres://b:SECRET-literal@10.0.0.7/billing?sslmode=require", Schema: "sales"}},
-				Batch:  Batch{MaxActions: 1, MaxBytes: 1 << 10, MaxDelay: 0},
+				Source:  Source{SQLite: &SQLiteSource{Path: "pa$th/master.db", Capture: "outbox"}},
+				Targets: []Target{{Name: "postgres", Postgres: &PostgresTarget{URL: "postgres://b:SECRET-literal@10.0.0.7/billing?sslmode=require", Schema: "sales"}}},
+				Batch:   Batch{MaxActions: 1, MaxBytes: 1 << 10, MaxDelay: 0},
 			},
 		},
 	}
@@ -135,8 +135,8 @@ func TestDefaults(t *testing.T) {
 	if p.Refusal != "stop" || c.Admin.Listen != "127.0.0.1:7780" || c.Admin.Token != "" || c.State.SQLite.Path != "waybill-data/state.db" {
 		t.Errorf("defaults are %+v", c)
 	}
-	if p.Stream() != "customers/sqlite" {
-		t.Errorf("stream is %s", p.Stream())
+	if p.StreamTo(&p.Targets[0]) != "customers/sqlite" {
+		t.Errorf("stream is %s", p.SourceStreams())
 	}
 }
 

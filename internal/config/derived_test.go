@@ -149,7 +149,7 @@ func TestExample(t *testing.T) {
 			t.Fatalf("%v: %v\n%s", combination, err, text)
 		}
 		p := c.Pipelines[0]
-		if (p.Source.Postgres != nil) != (combination[0] == "postgres") || p.Target.Name() != combination[1] {
+		if (p.Source.Postgres != nil) != (combination[0] == "postgres") || p.Targets[0].Name != combination[1] {
 			t.Errorf("%v: pipeline is %+v", combination, p)
 		}
 		bare := commentedSetting.ReplaceAll(text, []byte("$1$2"))
@@ -160,7 +160,7 @@ func TestExample(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%v without comments: %v\n%s", combination, err, bare)
 		}
-		if pg := full.Pipelines[0].Target.Postgres; pg != nil {
+		if pg := full.Pipelines[0].Targets[0].Postgres; pg != nil {
 			pg.Schema = "" // shown as public, which is what an empty one mostly means
 		}
 		if diff := cmp.Diff(c, full); diff != "" {
@@ -193,12 +193,12 @@ func TestSecretsStayHidden(t *testing.T) {
 	}
 	c.Pipelines = append(c.Pipelines,
 		Pipeline{Source: Source{Postgres: &PostgresSource{URL: "postgres://h/db?password=SECRET&sslpassword=SECRET"}}},
-		Pipeline{Source: Source{Postgres: &PostgresSource{URL: "host=h password=SECRET"}}, Target: Target{Postgres: &PostgresTarget{URL: "postgres://a:SECRET/b@h/db"}}},
+		Pipeline{Source: Source{Postgres: &PostgresSource{URL: "host=h password=SECRET"}}, Targets: []Target{{Name: "postgres", Postgres: &PostgresTarget{URL: "postgres://a:SECRET/b@h/db"}}}},
 	)
 	printed := map[string]string{}
 	things := map[string]any{
 		"config": *c, "pointer": c, "pipeline": c.Pipelines[0], "pipelines": c.Pipelines, "source": c.Pipelines[0].Source,
-		"postgres": *c.Pipelines[0].Source.Postgres, "target": c.Pipelines[1].Target.Postgres, "admin": c.Admin,
+		"postgres": *c.Pipelines[0].Source.Postgres, "target": c.Pipelines[1].Targets[0].Postgres, "admin": c.Admin,
 	}
 	for name, thing := range things {
 		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d"} {
@@ -211,7 +211,7 @@ func TestSecretsStayHidden(t *testing.T) {
 		printed[name+" json"] = string(data)
 	}
 	redacted := c.Redacted()
-	printed["redacted"] = redacted.Pipelines[0].Source.Postgres.URL + redacted.Pipelines[1].Target.Postgres.URL + redacted.Admin.Token
+	printed["redacted"] = redacted.Pipelines[0].Source.Postgres.URL + redacted.Pipelines[1].Targets[0].Postgres.URL + redacted.Admin.Token
 	for how, text := range printed {
 		if strings.Contains(text, "SECRET") || strings.Contains(text, fmt.Sprintf("%x", "SECRET")) {
 			t.Errorf("%s shows a secret: %s", how, text)

@@ -26,7 +26,13 @@ func (c *Config) Redacted() *Config {
 	r.Pipelines = slices.Clone(c.Pipelines)
 	for i := range r.Pipelines {
 		r.Pipelines[i].Source = redactedSource(c.Pipelines[i].Source)
-		r.Pipelines[i].Target = redactedTarget(c.Pipelines[i].Target)
+		r.Pipelines[i].Targets = slices.Clone(c.Pipelines[i].Targets)
+		for j, t := range r.Pipelines[i].Targets {
+			r.Pipelines[i].Targets[j] = redactedTarget(t)
+		}
+		if q := c.Pipelines[i].Queue.Embedded; q != nil {
+			r.Pipelines[i].Queue = Queue{Embedded: new(q.redacted())}
+		}
 	}
 	return &r
 }
@@ -59,6 +65,13 @@ func (s PostgresSource) redacted() PostgresSource { s.URL = RedactURL(s.URL); re
 
 func (t PostgresTarget) redacted() PostgresTarget { t.URL = RedactURL(t.URL); return t }
 
+func (q EmbeddedQueue) redacted() EmbeddedQueue {
+	if q.Token != "" {
+		q.Token = hidden
+	}
+	return q
+}
+
 func (a Admin) redacted() Admin {
 	if a.Token != "" {
 		a.Token = hidden
@@ -88,6 +101,18 @@ func (t PostgresTarget) Format(f fmt.State, verb rune) {
 func (t PostgresTarget) MarshalJSON() ([]byte, error) {
 	type plain PostgresTarget
 	return json.Marshal(plain(t.redacted()))
+}
+
+// Format prints q without the token, for every verb.
+func (q EmbeddedQueue) Format(f fmt.State, verb rune) {
+	type plain EmbeddedQueue
+	fmt.Fprintf(f, fmt.FormatString(f, verb), plain(q.redacted()))
+}
+
+// MarshalJSON writes q without the token.
+func (q EmbeddedQueue) MarshalJSON() ([]byte, error) {
+	type plain EmbeddedQueue
+	return json.Marshal(plain(q.redacted()))
 }
 
 // Format prints a without the token, for every verb.

@@ -26,20 +26,49 @@ type Admin struct {
 	Token  string // secret
 }
 
-// Pipeline is one source carried to one target by one pattern.
+// Pipeline is one source carried to its targets by one pattern.
 type Pipeline struct {
 	Name    string
-	Pattern string // push
-	Source  Source
-	Target  Target
+	Pattern string // push, queue
+	// Source may be unset with a queue: consume only.
+	Source Source
+	// Queue is set for pattern queue, and for no other.
+	Queue Queue
+	// Targets are in the order of the file: one under target, any number under targets. With a
+	// queue there may be none: relay only.
+	Targets []Target
 	Refusal string // stop
 	Batch   Batch
 	Line    int // where it stands in the file, from 1
 	Column  int
 }
 
-// Stream is the name under which source and target know the pipeline.
-func (p *Pipeline) Stream() string { return p.Name + "/" + p.Target.Name() }
+// queueEnd names the hop from the source into the queue, where a target's name stands otherwise.
+const queueEnd = "embedded"
+
+// StreamTo is the name of the stream that ends at t, under which t and whatever t's reader
+// reads (the queue, else the source) know it.
+func (p *Pipeline) StreamTo(t *Target) string { return p.Name + "/" + t.Name }
+
+// QueueStream is the name of the stream from the source into the queue. Only a pipeline with a
+// queue has it.
+func (p *Pipeline) QueueStream() string { return p.Name + "/" + queueEnd }
+
+// SourceStreams are the consumers that the pipeline registers at its source: the queue's where
+// there is one, else one for each target. None without a source.
+func (p *Pipeline) SourceStreams() []string {
+	switch {
+	case !p.Source.IsSet():
+		return nil
+	case p.Queue.IsSet():
+		return []string{p.QueueStream()}
+	}
+	streams := make([]string, 0, len(p.Targets))
+	for i := range p.Targets {
+		streams = append(streams, p.StreamTo(&p.Targets[i]))
+	}
+	return streams
+}
 
 // Batch bounds how many consecutive actions share one target transaction.
 type Batch struct {
@@ -52,6 +81,20 @@ type Batch struct {
 type Source struct {
 	Postgres *PostgresSource
 	SQLite   *SQLiteSource
+}
+
+// IsSet reports whether there is a source.
+func (s *Source) IsSet() bool { return s.Postgres != nil || s.SQLite != nil }
+
+// Kind is the source's key in the file, "" for none.
+func (s *Source) Kind() string {
+	switch {
+	case s.Postgres != nil:
+		return "postgres"
+	case s.SQLite != nil:
+		return "sqlite"
+	}
+	return ""
 }
 
 // PostgresSource is an outbox in a PostgreSQL database.
@@ -69,14 +112,46 @@ type SQLiteSource struct {
 	Capture string // outbox
 }
 
-// Target is exactly one of its fields.
+// Queue is at most one of its fields; none for a pipeline without a queue.
+type Queue struct {
+	Embedded *EmbeddedQueue
+}
+
+// IsSet reports whether there is a queue.
+func (q *Queue) IsSet() bool { return q.Embedded != nil }
+
+// Kind is the queue's key in the file, "" for none.
+func (q *Queue) Kind() string {
+	if q.Embedded != nil {
+		return queueEnd
+	}
+	return ""
+}
+
+// EmbeddedQueue is a stream of the queue server in the engine's own process. Pipelines with the
+// same directory share one server, those with the same directory and stream one queue.
+type EmbeddedQueue struct {
+	Dir      string        // default waybill-data/queue, cleaned, relative to the working directory
+	Stream   string        // default waybill
+	MaxBytes int64         // default 8 GiB
+	Keep     time.Duration // default 0
+	Listen   string        // host:port for other NATS clients; empty: none
+	Token    string        // secret
+	// Subject is the pipeline whose actions are read: its own name where the pipeline has a
+	// source. Empty only for consume only, where no pipeline of the file writes to the queue: the
+	// only subject that the queue holds.
+	Subject string
+}
+
+// Target is exactly one of its kinds.
 type Target struct {
+	Name     string // its key under targets, else its kind; part of the stream's name
 	Postgres *PostgresTarget
 	SQLite   *SQLiteTarget
 }
 
-// Name is the target's kind; it is part of the stream's name.
-func (t *Target) Name() string {
+// Kind is the target's key in the file that says what it is.
+func (t *Target) Kind() string {
 	if t.Postgres != nil {
 		return "postgres"
 	}
