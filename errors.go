@@ -12,6 +12,9 @@ var (
 	ErrHeld = errors.New("stream is held by another engine")
 	// ErrFenced: another worker took the stream; what this one tried had no effect.
 	ErrFenced = errors.New("another engine took the stream over")
+	// ErrFull: there is no room for it now; nothing was changed and nothing dropped, and who
+	// writes is held back until there is. It may take hours. Always marked AsTransient.
+	ErrFull = errors.New("no room")
 )
 
 // GapError tells what is missing. errors.Is(err, ErrGap) holds.

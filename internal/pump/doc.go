@@ -9,12 +9,19 @@
 //
 // # States
 //
-//	starting ──► running ◄──► waiting    a transient error: tried again with backoff, in order
+//	starting ──► running ◄──► waiting    a transient error: tried again with backoff, in order;
+//	   │            │                     no room at the target (ErrFull): about every second
 //	   │            │
 //	   │            ├──► standby         another engine has the stream; taken back when its lease ends
+//	   │            ├──► paused          asked for; lease and reader stay, nothing is written or acked
 //	   │            ├──► done            --until-caught-up reached what the source held at the start
 //	   │            ├──► stopped         the context ended; the write in progress was finished
 //	   └────────────┴──► failed          a gap, a refusal, a permanent error
+//
+// A pause is asked for at the Gate, which stands before each attempt to write: a write under way
+// ends first, and one that keeps failing is not tried again until the gate opens. Pausing is
+// remembered by who owns the gate, not here. Under --until-caught-up a closed gate with
+// actions left to write is an error (ErrPaused): nobody would open it.
 //
 // # What happens when something fails
 //

@@ -18,6 +18,7 @@ const (
 	Running  State = "running"
 	Waiting  State = "waiting"
 	Standby  State = "standby"
+	Paused   State = "paused"
 	Stopped  State = "stopped"
 	Failed   State = "failed"
 	Done     State = "done"
@@ -31,6 +32,8 @@ type Status struct {
 	State    State     `json:"state"`
 	Error    string    `json:"error,omitempty"`
 	Since    time.Time `json:"since"` // when State was entered
+	// Paused: the pipeline was asked to pause. The state says so once no write is under way.
+	Paused bool `json:"paused"`
 
 	Position waybill.Position `json:"position"`
 	Seq      uint64           `json:"seq"` // of the last action written
@@ -60,6 +63,7 @@ type Status struct {
 const (
 	latencyWindow = 4096             // actions of which latencies are kept
 	rateWindow    = 10 * time.Second // over which Rate is taken
+	remindEvery   = time.Minute      // how often a writer that is held back is said
 )
 
 // Meter counts what one pipeline does. All methods may be called concurrently.
@@ -70,6 +74,8 @@ type Meter struct {
 	next      int
 	rates     []ratePoint
 	failing   map[string]error // what is being tried again
+	gate      *Gate
+	reminded  time.Time
 	now       func() time.Time
 }
 
@@ -88,11 +94,26 @@ func NewMeter(pipeline, target string) *Meter {
 	return m
 }
 
+// watch lets the meter show what the gate does.
+func (m *Meter) watch(g *Gate) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.gate = g
+}
+
 // Snapshot is the status now.
 func (m *Meter) Snapshot() Status {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	s := m.status
+	closed, inside, since := m.gate.look()
+	s.Paused = closed
+	if closed && !inside && (s.State == Running || s.State == Waiting) {
+		s.State = Paused
+		if since.After(s.Since) {
+			s.Since = since
+		}
+	}
 	if n := len(m.latencies); n > 0 {
 		sorted := slices.Clone(m.latencies)
 		slices.Sort(sorted)
@@ -133,6 +154,17 @@ func (m *Meter) retrying(doing string, err error) {
 	if m.status.State != Standby {
 		m.setState(Waiting, err)
 	}
+}
+
+// remind reports whether it is time to say again what was said before.
+func (m *Meter) remind() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if !m.reminded.IsZero() && m.now().Sub(m.reminded) < remindEvery {
+		return false
+	}
+	m.reminded = m.now()
+	return true
 }
 
 func (m *Meter) recovered(doing string) {

@@ -215,10 +215,18 @@ func runModel(ctx context.Context, n, refuse, limit int, stops []int, seed uint6
 		Stream: "p/t", MaxActions: limit, Sample: time.Hour,
 		UntilCaughtUp: true, Retry: Retry{Held: time.Hour},
 	}
+	cfg.Gate = NewGate()
 	for _, ms := range stops {
 		ctx, cancel := context.WithTimeout(ctx, time.Duration(ms)*time.Millisecond)
-		_ = Run(ctx, source, target, cfg)
+		paused := cfg
+		paused.UntilCaughtUp = flip("until caught up", 50)
+		var pauser sync.WaitGroup
+		pauser.Go(func() { pauseAtRandom(ctx, cfg.Gate, target, pick) })
+		if err := Run(ctx, source, target, paused); errors.Is(err, ErrPaused) && !paused.UntilCaughtUp {
+			target.wrong = err
+		}
 		cancel()
+		pauser.Wait()
 	}
 	err := Run(ctx, source, target, cfg)
 
@@ -244,6 +252,33 @@ func runModel(ctx context.Context, n, refuse, limit int, stops []int, seed uint6
 		}
 	}
 	return nil
+}
+
+// pauseAtRandom pauses and resumes until ctx ends, and leaves the gate open. While it is
+// settled nothing may be written.
+func pauseAtRandom(ctx context.Context, g *Gate, target *modelTarget, pick func(string, int, int) int) {
+	defer g.Set(false)
+	doze := func() {
+		select {
+		case <-ctx.Done():
+		case <-time.After(time.Duration(pick("pause ms", 1, 300)) * time.Millisecond):
+		}
+	}
+	for ctx.Err() == nil {
+		doze()
+		g.Set(true)
+		if !g.Settled(ctx) {
+			return
+		}
+		before := target.held()
+		doze()
+		if now := target.held(); now != before {
+			target.mu.Lock()
+			target.wrong = fmt.Errorf("%d actions were written while paused", now-before)
+			target.mu.Unlock()
+		}
+		g.Set(false)
+	}
 }
 
 func never(string, int) bool       { return false }

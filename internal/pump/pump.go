@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/waybill-data/waybill"
@@ -18,8 +20,10 @@ type Config struct {
 	// is read ahead. One action may exceed MaxBytes.
 	MaxActions int
 	MaxBytes   int64
-	// UntilCaughtUp ends the run once what the source held at its start is written.
+	// UntilCaughtUp ends the run once what the source held at its start is written; with From,
+	// what it held when that was closed.
 	UntilCaughtUp bool
+	From          <-chan struct{}
 	// Grace is how long a write may go on after the context ended.
 	Grace time.Duration
 	// Sample is how often the source is asked for its head and backlog.
@@ -28,6 +32,8 @@ type Config struct {
 	Retry Retry
 	Log   *slog.Logger
 	Meter *Meter
+	// Gate pauses the run; nil: it cannot be paused.
+	Gate *Gate
 }
 
 func (c Config) withDefaults() Config {
@@ -57,6 +63,7 @@ func (c Config) withDefaults() Config {
 // UntilCaughtUp), or the stream cannot go on (the error). It closes both ends.
 func Run(ctx context.Context, r waybill.Reader, w waybill.Writer, c Config) (err error) {
 	c = c.withDefaults()
+	c.Meter.watch(c.Gate)
 	defer func() {
 		err = c.Meter.finish(ctx, err)
 	}()
@@ -129,43 +136,50 @@ func (p *pump) session(ctx context.Context) (err error) {
 	return p.carry(ctx, pos)
 }
 
-// carry reads ahead in one goroutine, samples in another and writes in its own.
-func (p *pump) carry(ctx context.Context, pos waybill.Position) error {
+// carry reads ahead in one goroutine, samples in another, looks for the end in a third and
+// writes in its own.
+func (p *pump) carry(ctx context.Context, pos waybill.Position) (err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	q := newQueue(p.MaxActions, p.MaxBytes)
-	fetched, sampled := make(chan struct{}), make(chan struct{})
+	var others sync.WaitGroup
 	defer func() {
 		cancel(nil)
-		<-fetched
-		<-sampled
+		others.Wait()
 	}()
-	go func() {
-		defer close(fetched)
-		q.fail(p.fetch(ctx, q))
-	}()
-	go func() {
-		defer close(sampled)
-		p.sample(ctx)
-	}()
-
-	goal, err := p.goal(ctx)
-	if err != nil {
-		return err
+	others.Go(func() { q.fail(p.fetch(ctx, q)) })
+	others.Go(func() { p.sample(ctx) })
+	var end goal
+	if p.UntilCaughtUp {
+		others.Go(func() {
+			if err := p.aim(ctx, &end, q); err != nil {
+				cancel(err)
+			}
+		})
 	}
-	for !goal.reached(p.r, pos) {
-		b, err := q.take(ctx)
+	for {
+		b, more, err := q.take(ctx, func() bool { return end.reached(p.r, pos) })
 		if err != nil {
-			return err
+			return whyEnded(ctx, err)
+		}
+		if !more {
+			return nil
 		}
 		if err := p.write(ctx, b); err != nil {
-			return err
+			return whyEnded(ctx, err)
 		}
 		pos = b.Upto
 		if err := p.ack(ctx, pos); err != nil {
 			return err
 		}
 	}
-	return nil
+}
+
+// whyEnded is what ended ctx, if that is where err comes from.
+func whyEnded(ctx context.Context, err error) error {
+	if errors.Is(err, context.Canceled) && ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return err
 }
 
 func (p *pump) fetch(ctx context.Context, q *queue) error {
@@ -180,22 +194,32 @@ func (p *pump) fetch(ctx context.Context, q *queue) error {
 	}
 }
 
-// goal is where UntilCaughtUp ends; nil has no end.
-type goal struct{ head waybill.Position }
-
-func (g *goal) reached(r waybill.Reader, pos waybill.Position) bool {
-	return g != nil && r.Reached(pos, g.head)
+// goal is where UntilCaughtUp ends, once that is known.
+type goal struct {
+	head atomic.Pointer[waybill.Position]
 }
 
-func (p *pump) goal(ctx context.Context) (*goal, error) {
-	if !p.UntilCaughtUp {
-		return nil, nil
+func (g *goal) reached(r waybill.Reader, pos waybill.Position) bool {
+	head := g.head.Load()
+	return head != nil && r.Reached(pos, *head)
+}
+
+// aim sets the goal once it is time to.
+func (p *pump) aim(ctx context.Context, end *goal, q *queue) error {
+	if p.From != nil {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-p.From:
+		}
 	}
 	head, err := p.r.Head(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("read the head of stream %s: %w", p.Stream, err)
+		return fmt.Errorf("read the head of stream %s: %w", p.Stream, err)
 	}
-	return &goal{head}, nil
+	end.head.Store(&head)
+	q.wake()
+	return nil
 }
 
 // write writes b. When the target refuses an action, those before it are written first,

@@ -63,24 +63,36 @@ func (q *queue) fail(err error) {
 	q.notify()
 }
 
-// take waits for something to write and returns as much of it as one batch may hold.
-func (q *queue) take(ctx context.Context) (waybill.Batch, error) {
+// wake lets take look at done again.
+func (q *queue) wake() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.notify()
+}
+
+// take waits for something to write and returns as much of it as one batch may hold; no more
+// once done says so.
+func (q *queue) take(ctx context.Context, done func() bool) (b waybill.Batch, more bool, err error) {
 	for {
 		q.mu.Lock()
+		if done() {
+			q.mu.Unlock()
+			return waybill.Batch{}, false, nil
+		}
 		if len(q.batches) > 0 && ctx.Err() == nil {
 			b := q.merge()
 			q.notify()
 			q.mu.Unlock()
-			return b, nil
+			return b, true, nil
 		}
 		err, changed := q.err, q.changed
 		q.mu.Unlock()
 		if err != nil {
-			return waybill.Batch{}, err
+			return waybill.Batch{}, false, err
 		}
 		select {
 		case <-ctx.Done():
-			return waybill.Batch{}, ctx.Err()
+			return waybill.Batch{}, false, ctx.Err()
 		case <-changed:
 		}
 	}

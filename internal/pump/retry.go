@@ -49,16 +49,30 @@ type retrier struct {
 	meter *Meter
 	log   *slog.Logger
 	again func(error) bool
-	// soon says which errors are worth another look within a second.
-	soon func(error) bool
 }
+
+// soon says which errors are worth another look within a second, for as long as it takes: what
+// is given up is taken soon, and room is used soon.
+func soon(err error) bool { return errors.Is(err, waybill.ErrHeld) || errors.Is(err, waybill.ErrFull) }
 
 func (t *retrier) delay(e failsafe.ExecutionAttempt[any]) time.Duration {
 	pace := t.pace
-	if t.soon != nil && t.soon(e.LastError()) {
+	if soon(e.LastError()) {
 		pace.Max = min(pace.Max, time.Second)
 	}
 	return pace.delay(e.Attempts() - 1)
+}
+
+// level of a log line about another attempt: standing by is said once, being held back now
+// and then, everything else each time.
+func (t *retrier) level(err error, attempt int) slog.Level {
+	switch {
+	case errors.Is(err, waybill.ErrHeld) && attempt > 1:
+		return slog.LevelDebug
+	case errors.Is(err, waybill.ErrFull) && !t.meter.remind():
+		return slog.LevelDebug
+	}
+	return slog.LevelWarn
 }
 
 func (t *retrier) do(ctx context.Context, doing string, op func(context.Context) error) error {
@@ -68,11 +82,8 @@ func (t *retrier) do(ctx context.Context, doing string, op func(context.Context)
 		WithDelayFunc(t.delay).
 		OnRetryScheduled(func(e failsafe.ExecutionScheduledEvent[any]) {
 			t.meter.retrying(doing, e.LastError())
-			level := slog.LevelWarn
-			if e.Attempts() > 1 && errors.Is(e.LastError(), waybill.ErrHeld) {
-				level = slog.LevelDebug // standing by is said once
-			}
-			t.log.Log(ctx, level, "trying again", "doing", doing, "attempt", e.Attempts(), "in", e.Delay.Round(time.Millisecond), "error", e.LastError())
+			t.log.Log(ctx, t.level(e.LastError(), e.Attempts()), "trying again", "doing", doing, "attempt", e.Attempts(),
+				"for", e.ElapsedTime().Round(time.Second), "in", e.Delay.Round(time.Millisecond), "error", e.LastError())
 		}).
 		Build()
 	err := failsafe.With(policy).WithContext(ctx).Run(func() error { return op(ctx) })
@@ -136,27 +147,27 @@ func (r *retryReader) Head(ctx context.Context) (p waybill.Position, err error) 
 type retryWriter struct {
 	waybill.Writer
 	retrier
-	grace time.Duration
-	held  time.Duration // 0: stand by for as long as it takes
+	stream  string
+	gate    *Gate
+	patient bool // waits for as long as it takes: for another engine's end, for a closed gate
+	held    time.Duration
+	grace   time.Duration
 }
 
 func newRetryWriter(w waybill.Writer, c Config) *retryWriter {
 	t := retrier{pace: c.Retry, meter: c.Meter, log: c.Log.With("stream", c.Stream), again: waybill.Transient}
-	rw := &retryWriter{Writer: w, retrier: t, grace: c.Grace}
-	if c.UntilCaughtUp {
-		rw.held = c.Retry.Held
+	return &retryWriter{
+		Writer: w, retrier: t, stream: c.Stream, gate: c.Gate, patient: !c.UntilCaughtUp, held: c.Retry.Held, grace: c.Grace,
 	}
-	return rw
 }
 
 func (w *retryWriter) Resume(ctx context.Context, stream string) (p waybill.Position, err error) {
 	started := time.Now()
 	t := w.retrier
-	t.soon = func(err error) bool { return errors.Is(err, waybill.ErrHeld) } // what is given up is taken soon
 	t.again = func(err error) bool {
 		if errors.Is(err, waybill.ErrHeld) {
 			w.meter.SetState(Standby, err)
-			return w.held == 0 || time.Since(started) < w.held
+			return w.patient || time.Since(started) < w.held
 		}
 		return waybill.Transient(err)
 	}
@@ -174,6 +185,11 @@ func (w *retryWriter) Write(ctx context.Context, b waybill.Batch) error {
 			return ctx.Err()
 		}
 		tried = true
+		// Before each attempt: a target that is worked on is paused, and does not answer either.
+		if err := w.gate.enter(ctx, w.stream, w.patient); err != nil {
+			return err
+		}
+		defer w.gate.leave()
 		ctx, done := graceful(ctx, w.grace)
 		defer done()
 		return w.Writer.Write(ctx, b)
