@@ -1,7 +1,6 @@
 package test
 
 import (
-	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -25,8 +24,8 @@ type breakage struct {
 
 var (
 	pure         = combos[:2]
-	fromPostgres = []combo{{postgres, sqlite}}
-	toPostgres   = []combo{{sqlite, postgres}}
+	fromPostgres = combos[2:3]
+	toPostgres   = combos[3:4]
 )
 
 var breakages = []breakage{
@@ -83,8 +82,10 @@ var breakages = []breakage{
 	}},
 	{fault.RetryUnknown, toPostgres, func(s *scenario, broken string) string {
 		s.load(&judge.Workload{Sessions: 2, Actions: 30, Seed: 1, Upserts: true})
-		proxy, url := forget(s.t, s.targetURL, 3)
-		s.config = s.write("crm", "state", s.sourceAt, fmt.Sprintf(`postgres: {url: %q}`, url))
+		proxy, url := forget(s.t, s.targets[0].url, 3)
+		forgetful := s.plan()
+		forgetful.target = fmt.Sprintf(`postgres: {url: %q}`, url)
+		s.config = s.write("state", forgetful)
 		complaint := s.finish(broken)
 		if proxy.lost.Load() == 0 {
 			s.t.Fatal("no answer was lost")
@@ -111,7 +112,9 @@ var breakages = []breakage{
 		other.ledger(101, 20)
 		s.catchUp("").want(0)
 		stranger := *s
-		stranger.config = s.write("crm", "state", other.sourceAt, s.targetAt)
+		swapped := s.plan()
+		swapped.source = other.from
+		stranger.config = s.write("state", swapped)
 		e := stranger.catchUp(broken)
 		code := e.end()
 		if complaint := s.finish(""); complaint != "" {
@@ -170,15 +173,9 @@ func (s *scenario) finish(faults string) string {
 // beside configures another pipeline from the same source to a target of its own.
 func (s *scenario) beside(pipeline string) (config string) {
 	s.t.Helper()
-	url := ""
-	if s.combo.target == postgres {
-		url = testenv.Postgres(s.t).URL
-	}
-	side, at := s.open(pipeline, s.combo.target, url, "")
-	if err := side.CreateTarget(context.Background()); err != nil {
-		s.t.Fatal(err)
-	}
-	config = s.write(pipeline, pipeline, s.sourceAt, at)
+	other := s.plan()
+	other.name, other.target = pipeline, s.newTarget(pipeline, s.combo.target, "").yaml
+	config = s.write(pipeline, other)
 	start(s.t, "", "outbox", "install", pipeline, "-f", config).want(0)
 	return config
 }

@@ -14,10 +14,10 @@ import (
 // rival starts a second engine on the same pipeline, with a state directory of its own.
 func (s *scenario) rival(faults string) *engine {
 	s.t.Helper()
-	return start(s.t, faults, "run", "-f", s.configure("crm", "rival"))
+	return start(s.t, faults, "run", "-f", s.write("rival", s.plan()))
 }
 
-// grows waits until more has arrived at the target than there is now.
+// grows waits until more has arrived at every target than there is now.
 func (s *scenario) grows(what string, alive ...*engine) {
 	s.t.Helper()
 	before := s.arrived()
@@ -27,7 +27,7 @@ func (s *scenario) grows(what string, alive ...*engine) {
 				s.t.Fatalf("%s: an engine ended:\n%s", what, e.tail())
 			}
 		}
-		return s.arrived() > before
+		return s.arrived().past(before, 0)
 	})
 }
 

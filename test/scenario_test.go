@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -22,30 +23,69 @@ const (
 	sqlite   kind = "sqlite"
 )
 
-// combo is a source and a target.
-type combo struct{ source, target kind }
+// combo is a source and a target, or two, and whether there is a queue between them.
+type combo struct {
+	source, target kind
+	second         kind // empty: one target
+	queue          bool
+}
 
-func (c combo) String() string { return string(c.source) + "-" + string(c.target) }
+func (c combo) String() string {
+	s := string(c.source) + "-"
+	if c.queue {
+		s += "queue-"
+	}
+	s += string(c.target)
+	if c.second != "" {
+		s += "+" + string(c.second)
+	}
+	return s
+}
 
-var combos = []combo{{postgres, postgres}, {sqlite, sqlite}, {postgres, sqlite}, {sqlite, postgres}}
+// combos have neither queue nor second target; queued and fanned have.
+var (
+	combos = []combo{
+		{source: postgres, target: postgres},
+		{source: sqlite, target: sqlite},
+		{source: postgres, target: sqlite},
+		{source: sqlite, target: postgres},
+	}
+	queued = []combo{
+		{source: postgres, queue: true, target: postgres},
+		{source: sqlite, queue: true, target: sqlite},
+		{source: postgres, queue: true, target: sqlite},
+		{source: sqlite, queue: true, target: postgres, second: sqlite},
+	}
+	fanned = combo{source: postgres, target: postgres, second: sqlite}
+)
 
-// scenario is a source, a target and a pipeline "crm" between them.
+// scenario is a source, targets, perhaps a queue, and a pipeline "crm" between them.
 type scenario struct {
-	t              testing.TB
-	combo          combo
-	dir            string
-	config         string
-	files          int    // configurations written
-	sourceAt       string // the pipeline's source in YAML
-	targetAt       string
-	targetURL      string // where the target is PostgreSQL
-	source, target *judge.Side
+	t       testing.TB
+	combo   combo
+	dir     string
+	config  string
+	files   int    // configurations written
+	queue   string // its directory
+	listen  string // where the queue listens, empty: nowhere
+	source  *judge.Side
+	from    string // the source in YAML
+	targets []*target
+	target  *judge.Side // the first one
+}
+
+// target is one target of a scenario.
+type target struct {
+	name string
+	side *judge.Side
+	url  string // where it is PostgreSQL
+	yaml string
 }
 
 // customers is how many customers the workloads of this package have.
 const customers = 10
 
-// newScenario makes both databases with their tables and installs the outbox.
+// newScenario makes the databases with their tables and installs the outbox.
 func newScenario(t testing.TB, c combo) *scenario {
 	t.Helper()
 	return newScenarioAt(t, c, "", "")
@@ -56,31 +96,34 @@ func newScenario(t testing.TB, c combo) *scenario {
 func newScenarioAt(t testing.TB, c combo, sourceURL, targetURL string) *scenario {
 	t.Helper()
 	s := &scenario{t: t, combo: c, dir: t.TempDir()}
+	s.queue = filepath.Join(s.dir, "queue")
 	if c.source == postgres && sourceURL == "" {
 		sourceURL = testenv.Postgres(t).URL
 	}
-	if c.target == postgres && targetURL == "" {
-		targetURL = testenv.Postgres(t).URL
+	s.source, s.from = s.open("source", c.source, sourceURL, ", capture: outbox")
+	if err := s.source.CreateSource(context.Background(), customers); err != nil {
+		t.Fatal(err)
 	}
-	s.targetURL = targetURL
-	s.source, s.sourceAt = s.open("source", c.source, sourceURL, ", capture: outbox")
-	s.target, s.targetAt = s.open("target", c.target, targetURL, "")
-	s.prepare()
+	s.targets = append(s.targets, s.newTarget("one", c.target, targetURL))
+	if c.second != "" {
+		s.targets = append(s.targets, s.newTarget("two", c.second, ""))
+	}
+	s.target = s.targets[0].side
+	s.config = s.write("state", s.plan())
+	start(t, "", "outbox", "install", "crm", "-f", s.config).want(0)
 	return s
 }
 
-// prepare makes the tables, writes the configuration and installs the outbox.
-func (s *scenario) prepare() {
+func (s *scenario) newTarget(name string, k kind, url string) *target {
 	s.t.Helper()
-	ctx := context.Background()
-	if err := s.source.CreateSource(ctx, customers); err != nil {
+	if k == postgres && url == "" {
+		url = testenv.Postgres(s.t).URL
+	}
+	side, yaml := s.open(name, k, url, "")
+	if err := side.CreateTarget(context.Background()); err != nil {
 		s.t.Fatal(err)
 	}
-	if err := s.target.CreateTarget(ctx); err != nil {
-		s.t.Fatal(err)
-	}
-	s.config = s.configure("crm", "state")
-	start(s.t, "", "outbox", "install", "crm", "-f", s.config).want(0)
+	return &target{name: name, side: side, url: url, yaml: yaml}
 }
 
 func (s *scenario) open(name string, k kind, url, extra string) (side *judge.Side, yaml string) {
@@ -101,25 +144,65 @@ func (s *scenario) open(name string, k kind, url, extra string) (side *judge.Sid
 	return side, yaml
 }
 
-// configure writes a configuration with one pipeline and a state directory.
-func (s *scenario) configure(pipeline, state string) (path string) {
-	s.t.Helper()
-	return s.write(pipeline, state, s.sourceAt, s.targetAt)
+// plan is one pipeline of a configuration: a name and YAML, empty for what it does not have.
+type plan struct{ name, source, queue, target, targets string }
+
+// plan is the scenario's pipeline.
+func (s *scenario) plan() plan {
+	p := plan{name: "crm", source: s.from}
+	if s.combo.queue {
+		p.queue = fmt.Sprintf("embedded: {dir: %q}", s.queue)
+		if s.listen != "" {
+			p.queue = fmt.Sprintf("embedded: {dir: %q, listen: %q}", s.queue, s.listen)
+		}
+	}
+	if len(s.targets) == 1 {
+		p.target = s.targets[0].yaml
+		return p
+	}
+	var all []string
+	for _, t := range s.targets {
+		all = append(all, fmt.Sprintf("%s: {%s}", t.name, t.yaml))
+	}
+	p.targets = strings.Join(all, ", ")
+	return p
 }
 
-func (s *scenario) write(pipeline, state, source, target string) (path string) {
+// relay is the plan without its targets, consume without its source.
+func (p plan) relay() plan {
+	p.target, p.targets = "", ""
+	return p
+}
+
+func (p plan) consume() plan {
+	p.source = ""
+	return p
+}
+
+func (p plan) text() string {
+	pattern := "push"
+	if p.queue != "" {
+		pattern = "queue"
+	}
+	s := fmt.Sprintf("  %s:\n    pattern: %s\n    batch: {max_actions: 7}\n", p.name, pattern)
+	for _, part := range [][2]string{{"source", p.source}, {"queue", p.queue}, {"target", p.target}, {"targets", p.targets}} {
+		if part[1] != "" {
+			s += fmt.Sprintf("    %s: {%s}\n", part[0], part[1])
+		}
+	}
+	return s
+}
+
+// write writes a configuration with these pipelines and a state directory.
+func (s *scenario) write(state string, plans ...plan) (path string) {
 	s.t.Helper()
 	s.files++
 	path = filepath.Join(s.dir, fmt.Sprintf("waybill-%d.yaml", s.files))
-	text := fmt.Sprintf(`pipelines:
-  %s:
-    pattern: push
-    source: {%s}
-    target: {%s}
-    batch: {max_actions: 7}
-state: {sqlite: {path: %q}}
-admin: {listen: "127.0.0.1:0"}
-`, pipeline, source, target, filepath.Join(s.dir, state, "state.db"))
+	text := "pipelines:\n"
+	for _, p := range plans {
+		text += p.text()
+	}
+	text += fmt.Sprintf("state: {sqlite: {path: %q}}\nadmin: {listen: \"127.0.0.1:0\"}\n", filepath.Join(s.dir, state, "state.db"))
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		s.t.Fatal(err)
 	}
@@ -151,6 +234,12 @@ func (s *scenario) load(w *judge.Workload) judge.Stats {
 // background writes workload after workload until the function it returns is called.
 func (s *scenario) background() (stop func() judge.Stats) {
 	s.t.Helper()
+	return s.workloads(&judge.Workload{Sessions: 2, Actions: 40, Pause: 5 * time.Millisecond})
+}
+
+// workloads is background with workloads like w.
+func (s *scenario) workloads(like *judge.Workload) (stop func() judge.Stats) {
+	s.t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	var (
 		all sync.WaitGroup
@@ -159,11 +248,13 @@ func (s *scenario) background() (stop func() judge.Stats) {
 	)
 	all.Go(func() {
 		for seed := uint64(1); ctx.Err() == nil && bad == nil; seed++ {
-			w := &judge.Workload{Source: s.source, Customers: customers, Sessions: 2, Actions: 40, Seed: seed, Pause: 5 * time.Millisecond}
+			w := &judge.Workload{
+				Source: s.source, Customers: customers, Seed: seed,
+				Sessions: like.Sessions, Actions: like.Actions, Pause: like.Pause, Unplugged: like.Unplugged,
+			}
 			var stats judge.Stats
 			stats, bad = w.Run(ctx)
-			sum.Committed += stats.Committed
-			sum.RolledBack += stats.RolledBack
+			sum.Add(stats)
 		}
 	})
 	var once sync.Once
@@ -182,16 +273,26 @@ func (s *scenario) background() (stop func() judge.Stats) {
 	return stop
 }
 
+// judge compares all targets with the source, and adds up what is wrong.
 func (s *scenario) judge() *judge.Verdict {
 	s.t.Helper()
-	v, err := judge.Judge(context.Background(), s.source, s.target)
+	sum := &judge.Verdict{}
+	for _, t := range s.targets {
+		sum.Add(t.name, s.judgeAt(t))
+	}
+	return sum
+}
+
+func (s *scenario) judgeAt(t *target) *judge.Verdict {
+	s.t.Helper()
+	v, err := judge.Judge(context.Background(), s.source, t.side)
 	if err != nil {
 		s.t.Fatal(err)
 	}
 	return v
 }
 
-// clean fails unless everything arrived whole, in order, once.
+// clean fails unless everything arrived whole, in order, once, at every target.
 func (s *scenario) clean(committed int) {
 	s.t.Helper()
 	if v := s.judge(); !v.Clean() || v.Actions != committed {
@@ -199,10 +300,32 @@ func (s *scenario) clean(committed int) {
 	}
 }
 
-// arrived counts what has arrived at the target so far.
-func (s *scenario) arrived() int {
+// arrived counts what has arrived at each target so far.
+func (s *scenario) arrived() arrivals {
 	s.t.Helper()
-	return s.number(s.target, `select count(*) from arrival`)
+	var n arrivals
+	for _, t := range s.targets {
+		n = append(n, s.arrivedAt(t))
+	}
+	return n
+}
+
+func (s *scenario) arrivedAt(t *target) int {
+	s.t.Helper()
+	return s.number(t.side, `select count(*) from arrival`)
+}
+
+// arrivals is how much has arrived at each target.
+type arrivals []int
+
+// past reports whether each target has got more than n rows further than before.
+func (a arrivals) past(before arrivals, n int) bool {
+	for i := range a {
+		if a[i] <= before[i]+n {
+			return false
+		}
+	}
+	return true
 }
 
 func (s *scenario) number(side *judge.Side, query string) (n int) {
@@ -230,20 +353,29 @@ func crash(t testing.TB, c *testenv.Cluster, side *judge.Side) {
 	c.Start(t)
 }
 
-// watch observes the target until the test looks with the function it returns, and fails if
+// watch observes the targets until the test looks with the function it returns, and fails if
 // a snapshot showed part of an action.
 func (s *scenario) watch() (seen func() judge.Sighting) {
-	o := judge.Observe(s.target)
+	observers := make([]*judge.Observer, 0, len(s.targets))
+	for _, t := range s.targets {
+		observers = append(observers, judge.Observe(t.side))
+	}
 	var once sync.Once
-	var sight judge.Sighting
+	var sum judge.Sighting
 	seen = func() judge.Sighting {
 		once.Do(func() {
-			var err error
-			if sight, err = o.Stop(); err != nil {
-				s.t.Errorf("%v", err)
+			for i, o := range observers {
+				sight, err := o.Stop()
+				if err != nil {
+					s.t.Errorf("target %s: %v", s.targets[i].name, err)
+				}
+				if i == 0 {
+					sum.Polls = sight.Polls
+				}
+				sum.Add(sight)
 			}
 		})
-		return sight
+		return sum
 	}
 	s.t.Cleanup(func() { seen() })
 	return seen

@@ -67,10 +67,10 @@ func kill(t *testing.T, c combo, point string, nth int, recovery string) {
 		if third.ended() {
 			t.Fatalf("the engine ended after two kills:\n%s", third.tail())
 		}
-		return s.arrived() > before
+		return s.arrived().past(before, 0)
 	})
 	took := time.Since(began)
-	eventually(t, "the engine carries on", func() bool { return third.ended() || s.arrived() > before+40 })
+	eventually(t, "the engine carries on", func() bool { return third.ended() || s.arrived().past(before, 40) })
 	stats := stop()
 	third.signal(sigterm)
 	third.want(128 + int(sigterm))

@@ -25,6 +25,7 @@
 // # The verdict
 //
 //	lost          committed at the source, never arrived at the target
+//	skipped       lost, and a later action of the same session arrived
 //	doubled       arrived more than once
 //	torn          arrived in part, or a snapshot of the target showed part of an action
 //	out of order  arrived after a later version of the same customer, or a later action of

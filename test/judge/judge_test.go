@@ -130,6 +130,13 @@ func TestDamageIsSeen(t *testing.T) {
 			[]string{`delete from arrival where action = ` + lastSaved, `delete from journal where action = ` + lastSaved},
 			func(v *Verdict) int { return v.Lost },
 		},
+		"skipped": {
+			[]string{
+				`delete from arrival where action = (select min(action) from journal)`,
+				`delete from journal where action = (select min(action) from journal)`,
+			},
+			func(v *Verdict) int { return v.Skipped },
+		},
 		"doubled": {
 			[]string{`update journal set version = version where action = ` + lastSaved},
 			func(v *Verdict) int { return v.Doubled },
@@ -168,6 +175,34 @@ func TestDamageIsSeen(t *testing.T) {
 				t.Fatalf("not noticed: %s", v)
 			}
 		})
+	}
+}
+
+// TestWhatIsNotThereYet: what came last is missing. That is lost, but nothing is skipped.
+func TestWhatIsNotThereYet(t *testing.T) {
+	source, target := pair(t)
+	_, err := (&Workload{Source: source, Customers: 12, Sessions: 2, Actions: 30, Seed: 4}).Run(context.Background())
+	must(t, err)
+	carry(t, source, target)
+	_, err = (&Workload{Source: source, Customers: 12, Sessions: 1, Actions: 10, Seed: 5}).Run(context.Background())
+	must(t, err)
+	if v := verdict(t, source, target); v.Lost == 0 || !v.Prefix() || v.Clean() {
+		t.Fatal(v)
+	}
+}
+
+// TestUnpluggedWorkload: a source that fails does not end a workload that expects it, and what
+// was not certain is counted.
+func TestUnpluggedWorkload(t *testing.T) {
+	source, target := pair(t)
+	must(t, source.script(context.Background(), `create trigger down before insert on waybill_outbox when (select sum(version) from directory) % 5 = 0 begin select raise(abort, 'down'); end`))
+	w := &Workload{Source: source, Customers: 12, Sessions: 1, Actions: 60, Seed: 6, Unplugged: true}
+	stats, err := w.Run(context.Background())
+	must(t, err)
+	carry(t, source, target)
+	v := verdict(t, source, target)
+	if stats.Failed == 0 || !v.Clean() || v.Actions != stats.Committed {
+		t.Fatalf("%+v %s", stats, v)
 	}
 }
 

@@ -42,6 +42,16 @@ type Sighting struct {
 	First string
 }
 
+// Add adds what another observer saw. Polls is then of the one that looked least.
+func (s *Sighting) Add(more Sighting) {
+	s.Polls = min(s.Polls, more.Polls)
+	s.Torn += more.Torn
+	s.Shrunk += more.Shrunk
+	if s.First == "" {
+		s.First = more.First
+	}
+}
+
 // Observe begins to poll. The caller must call Stop.
 func Observe(target *Side) *Observer {
 	ctx, stop := context.WithCancel(context.Background())

@@ -12,6 +12,9 @@ type Verdict struct {
 	Actions, Applied int
 
 	Lost, Doubled, Torn, OutOfOrder, Phantom, Different int
+	// Skipped are those of the Lost after which a later action of the same session arrived: the
+	// others may still come.
+	Skipped int
 	// Examples describes some of the faults.
 	Examples []string
 }
@@ -25,12 +28,33 @@ func (v *Verdict) Clean() bool {
 }
 
 func (v *Verdict) String() string {
-	s := fmt.Sprintf("%d actions, %d applied: lost %d, doubled %d, torn %d, out of order %d, phantom %d, different rows %d",
-		v.Actions, v.Applied, v.Lost, v.Doubled, v.Torn, v.OutOfOrder, v.Phantom, v.Different)
+	s := fmt.Sprintf("%d actions, %d applied: lost %d (%d of them skipped), doubled %d, torn %d, out of order %d, phantom %d, different rows %d",
+		v.Actions, v.Applied, v.Lost, v.Skipped, v.Doubled, v.Torn, v.OutOfOrder, v.Phantom, v.Different)
 	if len(v.Examples) > 0 {
 		s += "\n  " + strings.Join(v.Examples, "\n  ")
 	}
 	return s
+}
+
+// Prefix reports whether nothing is wrong but that what came last at the source is not there yet.
+func (v *Verdict) Prefix() bool {
+	return v.Skipped+v.Doubled+v.Torn+v.OutOfOrder+v.Phantom == 0
+}
+
+// Add adds what is wrong at another target of the same source.
+func (v *Verdict) Add(target string, more *Verdict) {
+	v.Actions = more.Actions
+	v.Applied += more.Applied
+	v.Lost += more.Lost
+	v.Skipped += more.Skipped
+	v.Doubled += more.Doubled
+	v.Torn += more.Torn
+	v.OutOfOrder += more.OutOfOrder
+	v.Phantom += more.Phantom
+	v.Different += more.Different
+	for _, e := range more.Examples {
+		v.Examples = append(v.Examples, target+": "+e)
+	}
 }
 
 func (v *Verdict) add(count *int, format string, args ...any) {
@@ -90,7 +114,7 @@ func (s *Side) entries(ctx context.Context, query string) ([]entry, error) {
 	return out, rows.Err()
 }
 
-// deliveries counts what is lost, doubled, torn and phantom: an action's journal rows must
+// deliveries counts what is lost, skipped, doubled, torn and phantom: an action's journal rows must
 // all have arrived, each once, or none of them.
 func (v *Verdict) deliveries(sent, arrived []entry) {
 	times := map[entry]int{}
@@ -100,8 +124,13 @@ func (v *Verdict) deliveries(sent, arrived []entry) {
 	parts, there := map[int64]int{}, map[int64]int{}
 	doubled := map[int64]bool{}
 	known := map[entry]bool{}
+	first, last := map[int64]entry{}, map[int64]int64{}
+	for _, e := range arrived {
+		last[e.session] = max(last[e.session], e.step)
+	}
 	for _, e := range sent {
 		known[e] = true
+		first[e.action] = e
 		parts[e.action]++
 		if times[e] > 0 {
 			there[e.action]++
@@ -118,6 +147,9 @@ func (v *Verdict) deliveries(sent, arrived []entry) {
 			v.Applied++
 		case 0:
 			v.add(&v.Lost, "action %d never arrived", action)
+			if e := first[action]; e.step < last[e.session] {
+				v.add(&v.Skipped, "action %d never arrived, and a later one of its session did", action)
+			}
 		default:
 			v.add(&v.Torn, "action %d arrived in %d of %d parts", action, there[action], n)
 		}

@@ -24,6 +24,9 @@ type Workload struct {
 	Upserts bool
 	// Pause is how long a session thinks between two actions.
 	Pause time.Duration
+	// Unplugged expects the source to be down at times: an action that fails is given up, and
+	// the session goes on with the next.
+	Unplugged bool
 	// NoteBytes is the size of a column that nobody reads.
 	NoteBytes int
 
@@ -33,6 +36,17 @@ type Workload struct {
 // Stats is what a workload did.
 type Stats struct {
 	Committed, RolledBack int
+	// Failed are actions that an Unplugged workload gave up, Unknown those of them of which
+	// nobody knows whether they were committed.
+	Failed, Unknown int
+}
+
+// Add counts more.
+func (s *Stats) Add(more Stats) {
+	s.Committed += more.Committed
+	s.RolledBack += more.RolledBack
+	s.Failed += more.Failed
+	s.Unknown += more.Unknown
 }
 
 // Done is how many actions were committed so far.
@@ -54,8 +68,7 @@ func (w *Workload) Run(ctx context.Context) (Stats, error) {
 			stats, err := s.run(ctx)
 			mu.Lock()
 			defer mu.Unlock()
-			sum.Committed += stats.Committed
-			sum.RolledBack += stats.RolledBack
+			sum.Add(stats)
 			if err != nil {
 				faults = append(faults, fmt.Errorf("session %d: %w", n, err))
 			}
@@ -74,7 +87,10 @@ type session struct {
 	rng  *rand.Rand
 }
 
-var errRollBack = errors.New("rolled back on purpose")
+var (
+	errRollBack = errors.New("rolled back on purpose")
+	errCommit   = errors.New("commit")
+)
 
 func (s *session) run(ctx context.Context) (stats Stats, err error) {
 	for range s.w.Actions {
@@ -89,6 +105,12 @@ func (s *session) run(ctx context.Context) (stats Stats, err error) {
 			s.w.done.Add(1)
 		case errors.Is(err, errRollBack):
 			stats.RolledBack++
+			err = nil
+		case s.w.Unplugged:
+			stats.Failed++
+			if errors.Is(err, errCommit) {
+				stats.Unknown++
+			}
 			err = nil
 		default:
 			return stats, fmt.Errorf("action %d: %w", s.step, err)
@@ -145,7 +167,10 @@ func (s *session) action() error {
 	if err := t.emit(name); err != nil {
 		return err
 	}
-	return t.tx.Commit()
+	if err := t.tx.Commit(); err != nil {
+		return fmt.Errorf("%w: %w", errCommit, err)
+	}
+	return nil
 }
 
 func (s *session) pick() int64 { return 1 + s.rng.Int64N(int64(s.w.Customers)) }
