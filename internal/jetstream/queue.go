@@ -2,13 +2,20 @@ package jetstream
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
+	"fmt"
 	"log/slog"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/waybill-data/waybill"
 )
+
+// idKey is the key in a stream's metadata under which its identity is kept.
+const idKey = "waybill.id"
 
 // QueueOptions describe one JetStream stream.
 type QueueOptions struct {
@@ -29,39 +36,11 @@ type Queue struct {
 }
 
 // NewQueue prepares a queue; it opens nothing.
-func NewQueue(s *Server, o QueueOptions) *Queue { return &Queue{QueueOptions: o, server: s} }
-
-// Stats is one look at a queue.
-type Stats struct {
-	Stream        string          `json:"stream"`
-	Messages      uint64          `json:"messages"` // held
-	Bytes         uint64          `json:"bytes"`    // held
-	MaxBytes      uint64          `json:"max_bytes"`
-	OldestSeconds float64         `json:"oldest_seconds"` // age of the oldest message that some consumer lacks; 0 without any
-	Full          bool            `json:"full"`           // a writer is held back
-	Subjects      []SubjectStats  `json:"subjects"`
-	Consumers     []ConsumerStats `json:"consumers"`
-}
-
-// SubjectStats is one look at one subject.
-type SubjectStats struct {
-	Subject  string `json:"subject"`
-	Messages uint64 `json:"messages"`
-}
-
-// ConsumerStats is one look at one registered consumer.
-type ConsumerStats struct {
-	Consumer      string  `json:"consumer"` // the Waybill stream, "pipeline/target"
-	Subject       string  `json:"subject"`
-	Depth         uint64  `json:"depth"` // messages that it lacks
-	Bytes         uint64  `json:"bytes"` // that these take, about
-	OldestSeconds float64 `json:"oldest_seconds"`
-	Rate          float64 `json:"rate"` // messages acknowledged per second, over about 10 s
-}
-
-// Stats looks at the queue now.
-func (q *Queue) Stats(ctx context.Context) (Stats, error) {
-	return Stats{}, errors.New("not built yet")
+func NewQueue(s *Server, o QueueOptions) *Queue {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	return &Queue{QueueOptions: o, server: s}
 }
 
 // session is what a writer or reader holds while it is open: a connection, and the stream's
@@ -71,29 +50,136 @@ type session struct {
 	js jetstream.JetStream
 	// id is drawn when the stream is made and kept in its metadata ("waybill.id").
 	id string
+
+	queue  *Queue
+	stream *stream
+	closed bool
 }
 
 // open starts the server, makes the stream where it never was, applies changed bounds, and returns
 // a session. The caller closes it.
 func (q *Queue) open(ctx context.Context, name string) (*session, error) {
-	return nil, errors.New("not built yet")
+	if err := q.server.Start(ctx); err != nil {
+		return nil, fmt.Errorf("open queue %s: %w", q.Stream, err)
+	}
+	s, err := q.openStarted(ctx, name)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("open queue %s: %w", q.Stream, err), q.server.Close())
+	}
+	return s, nil
 }
 
-func (s *session) close() error { return nil }
-
-// register makes consumer known, so that what it lacks of the subject is kept; nothing is
-// kept for nobody. Known ones stay where they are.
-func (q *Queue) register(ctx context.Context, s *session, consumer, subject string) error {
-	return nil
+func (q *Queue) openStarted(ctx context.Context, name string) (*session, error) {
+	st := q.server.stream(q.Stream)
+	// One at a time: two sessions must not both make the stream.
+	if err := st.opening.Acquire(ctx, 1); err != nil {
+		return nil, err
+	}
+	defer st.opening.Release(1)
+	nc, err := q.server.connect(name)
+	if err != nil {
+		return nil, err
+	}
+	js, err := jetstream.New(nc)
+	if err != nil {
+		nc.Close()
+		return nil, err
+	}
+	id, err := q.ensure(ctx, js)
+	if err == nil {
+		err = st.attach(ctx, q, js, id)
+	}
+	if err != nil {
+		nc.Close()
+		return nil, lasting(err)
+	}
+	return &session{nc: nc, js: js, id: id, queue: q, stream: st}, nil
 }
 
-// acked notes that consumer has everything of its subject up to and including the message with this
-// stream sequence. It is written down and made use of (retention) in the background of a
-// later call, at the latest by the last close; losing it costs nothing but space. The message
-// itself stays, and so does the last one of the subject.
-func (q *Queue) acked(ctx context.Context, s *session, consumer, subject string, seq uint64) error {
-	return nil
+func (s *session) close() error {
+	if s.closed {
+		return nil
+	}
+	s.closed = true
+	s.nc.Close()
+	return errors.Join(s.stream.detach(), s.queue.server.Close())
 }
 
-// drop forgets a consumer.
-func (q *Queue) drop(ctx context.Context, consumer string) error { return nil }
+// ensure finds or makes the stream and returns its identity.
+func (q *Queue) ensure(ctx context.Context, js jetstream.JetStream) (string, error) {
+	found, err := js.Stream(ctx, q.Stream)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		return q.create(ctx, js)
+	}
+	if err != nil {
+		return "", err
+	}
+	return q.adopt(ctx, js, found.CachedInfo())
+}
+
+// config is the stream as it should be; meta holds its identity.
+func (q *Queue) config(meta map[string]string) jetstream.StreamConfig {
+	return jetstream.StreamConfig{
+		Name: q.Stream, Subjects: []string{q.Stream + ".>"}, Metadata: meta,
+		Description: "Waybill: one message an action; made and emptied by Waybill",
+		Storage:     jetstream.FileStorage, Retention: jetstream.LimitsPolicy,
+		Discard: jetstream.DiscardNew, MaxBytes: q.MaxBytes, MaxMsgs: -1, MaxConsumers: -1,
+		AllowDirect: true, AllowAtomicPublish: true, Replicas: 1,
+		// Every message is wanted, also one that equals another.
+		Duplicates: time.Second,
+	}
+}
+
+func (q *Queue) create(ctx context.Context, js jetstream.JetStream) (string, error) {
+	if err := q.server.absent(q.Stream); err != nil {
+		return "", err
+	}
+	id := rand.Text()
+	made, err := js.CreateStream(ctx, q.config(map[string]string{idKey: id}))
+	if err != nil {
+		return "", fmt.Errorf("make stream: %w", err)
+	}
+	return id, q.server.remember(q.Stream, id, made.CachedInfo())
+}
+
+// adopt checks a stream that exists and applies changed bounds.
+func (q *Queue) adopt(ctx context.Context, js jetstream.JetStream, info *jetstream.StreamInfo) (string, error) {
+	id := info.Config.Metadata[idKey]
+	if id == "" {
+		return "", fmt.Errorf("the stream %s in %s was not made by Waybill; choose another name (queue.embedded.stream) or remove it", q.Stream, q.server.Dir)
+	}
+	if err := q.server.remember(q.Stream, id, info); err != nil {
+		return "", err
+	}
+	want := q.config(info.Config.Metadata)
+	have := &info.Config
+	if have.MaxBytes == want.MaxBytes && have.AllowDirect && have.AllowAtomicPublish && have.Discard == want.Discard {
+		return id, nil
+	}
+	if want.MaxBytes > 0 && info.State.Bytes > uint64(want.MaxBytes) {
+		q.Log.Warn("the queue holds more than max_bytes; nothing is dropped, and nothing is taken until consumers have caught up",
+			"stream", q.Stream, "bytes", info.State.Bytes, "max_bytes", want.MaxBytes)
+	}
+	if _, err := js.UpdateStream(ctx, want); err != nil {
+		return "", fmt.Errorf("apply max_bytes: %w", err)
+	}
+	return id, nil
+}
+
+// lasting marks what may pass as transient: all but gaps and what was decided here. Errors of
+// the connection within the process come from a server that is being started anew.
+func lasting(err error) error {
+	for _, passing := range []error{
+		nats.ErrConnectionClosed, nats.ErrTimeout, nats.ErrNoResponders, nats.ErrDisconnected,
+		jetstream.ErrJetStreamNotEnabled, jetstream.ErrNoStreamResponse,
+	} {
+		if errors.Is(err, passing) {
+			return waybill.AsTransient(err)
+		}
+	}
+	var api *jetstream.APIError
+	if errors.As(err, &api) && api.Code >= 500 {
+		return waybill.AsTransient(err)
+	}
+	return err
+}
