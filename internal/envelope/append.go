@@ -15,13 +15,14 @@ func AppendChanges(dst []byte, changes []waybill.Change) []byte {
 		if i > 0 {
 			dst = append(dst, ',')
 		}
-		dst = appendChange(dst, &changes[i])
+		dst = AppendChange(dst, &changes[i])
 	}
 	return append(dst, ']')
 }
 
-func appendChange(dst []byte, c *waybill.Change) []byte {
-	dst = appendString(append(dst, `{"entity":`...), c.Entity)
+// AppendChange appends one change as AppendChanges does.
+func AppendChange(dst []byte, c *waybill.Change) []byte {
+	dst = AppendString(append(dst, `{"entity":`...), c.Entity)
 	dst = append(append(append(dst, `,"op":"`...), c.Op.String()...), '"')
 	dst = AppendRow(append(dst, `,"key":`...), c.Key)
 	if c.Op != waybill.Delete {
@@ -40,7 +41,7 @@ func AppendRow(dst []byte, r waybill.Row) []byte {
 		if i > 0 {
 			dst = append(dst, ',')
 		}
-		dst = append(appendString(dst, r[i].Name), ':')
+		dst = append(AppendString(dst, r[i].Name), ':')
 		if r[i].Value.IsNull() {
 			dst = append(dst, "null"...)
 		} else {
@@ -50,11 +51,18 @@ func AppendRow(dst []byte, r waybill.Row) []byte {
 	return append(dst, '}')
 }
 
-// appendString appends s as a JSON string; bytes that are not UTF-8 become U+FFFD.
-func appendString(dst []byte, s string) []byte {
+// AppendString appends s as a JSON string; bytes that are not UTF-8 become U+FFFD.
+func AppendString(dst []byte, s string) []byte {
 	const digits = "0123456789abcdef"
 	dst = append(dst, '"')
 	for i := 0; i < len(s); {
+		from := i
+		for i < len(s) && s[i] < utf8.RuneSelf && plain[s[i]] {
+			i++
+		}
+		if dst = append(dst, s[from:i]...); i == len(s) {
+			break
+		}
 		c := s[i]
 		if c >= utf8.RuneSelf {
 			r, n := utf8.DecodeRuneInString(s[i:])
@@ -62,12 +70,9 @@ func appendString(dst []byte, s string) []byte {
 			i += n
 			continue
 		}
-		switch {
-		case plain[c]:
-			dst = append(dst, c)
-		case c == '"' || c == '\\':
+		if c == '"' || c == '\\' {
 			dst = append(dst, '\\', c)
-		default:
+		} else {
 			dst = append(dst, '\\', 'u', '0', '0', digits[c>>4], digits[c&15])
 		}
 		i++

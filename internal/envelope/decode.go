@@ -15,6 +15,10 @@ const mapFrom = 64
 // Decoder decodes messages of one reader and remembers the names of entities and columns. The
 // zero Decoder is ready; one goroutine uses it at a time. What it returned stays valid.
 type Decoder struct {
+	// Schemas, where set, finds the schema that a change refers to by its hash, which is only
+	// valid during the call. Changes may then hold schema and unchanged.
+	Schemas func(hash []byte) (*waybill.Schema, error)
+
 	names   [nameSlots]string
 	columns []waybill.Column // the rest is free for further rows
 	changes []waybill.Change
@@ -43,22 +47,36 @@ func (d *Decoder) decode(data []byte) (waybill.ChangeList, error) {
 	if !utf8.Valid(data) {
 		return nil, errors.New("changes are not valid UTF-8")
 	}
-	if d.row == nil {
-		d.row = d.buf[:0]
-	}
 	i := skipSpace(data, 0)
 	if i >= len(data) || data[i] != '[' {
 		return nil, errors.New("changes are not a JSON array")
 	}
-	d.list = d.list[:0]
-	i, err := d.readList(data, skipSpace(data, i+1))
+	list, i, err := d.decodeAt(data, i)
 	if err != nil {
-		return nil, fmt.Errorf("change %d%s: %w", len(d.list), d.entity(), err)
+		return nil, err
 	}
 	if i = skipSpace(data, i); i < len(data) {
 		return nil, syntax(data, i, "something follows the array")
 	}
-	return d.keepChanges(d.list), nil
+	return list, nil
+}
+
+// decodeAt reads the array of changes, or the one change, that begins at b[i].
+func (d *Decoder) decodeAt(b []byte, i int) (list waybill.ChangeList, end int, err error) {
+	if d.row == nil {
+		d.row = d.buf[:0]
+	}
+	if b[i] == '[' {
+		d.list = d.list[:0]
+		end, err = d.readList(b, skipSpace(b, i+1))
+	} else {
+		d.list = append(d.list[:0], waybill.Change{})
+		end, err = d.readChange(b, i, &d.list[0])
+	}
+	if err != nil {
+		return nil, 0, fmt.Errorf("change %d%s: %w", len(d.list), d.entity(), err)
+	}
+	return d.keepChanges(d.list), end, nil
 }
 
 // entity names the entity of the change that is being read, where it was read already.
@@ -99,6 +117,8 @@ const (
 	hasKey
 	hasRow
 	hasBefore
+	hasSchema
+	hasUnchanged
 )
 
 func (d *Decoder) readChange(b []byte, i int, c *waybill.Change) (int, error) {
@@ -112,7 +132,7 @@ func (d *Decoder) readChange(b []byte, i int, c *waybill.Change) (int, error) {
 	if i < len(b) && b[i] == '}' {
 		return i + 1, check(c, 0)
 	}
-	fields := 0
+	fields, unchanged := 0, 0
 	for more := true; more; {
 		name, end, err := readText(b, i)
 		if err != nil {
@@ -138,8 +158,14 @@ func (d *Decoder) readChange(b []byte, i int, c *waybill.Change) (int, error) {
 		case "before":
 			field = hasBefore
 			c.Before, i, err = d.readRow(b, i, "before")
+		case "schema":
+			field = hasSchema
+			i, err = d.readSchema(b, i, c)
+		case "unchanged":
+			field, unchanged = hasUnchanged, i
+			i, err = d.skipUnchanged(b, i)
 		default:
-			err = fmt.Errorf("field %s is none of entity, op, key, row, before", quote(name))
+			err = unknownField(name)
 		}
 		if err != nil {
 			return 0, err
@@ -152,7 +178,14 @@ func (d *Decoder) readChange(b []byte, i int, c *waybill.Change) (int, error) {
 			return 0, err
 		}
 	}
-	return i, check(c, fields)
+	if err := check(c, fields); err != nil || fields&hasUnchanged == 0 {
+		return i, err
+	}
+	return i, d.checkUnchanged(b, unchanged, c.Row)
+}
+
+func unknownField(name []byte) error {
+	return fmt.Errorf("field %s is none of entity, op, key, row, before", quote(name))
 }
 
 // check verifies what only shows when all fields of the change are known.

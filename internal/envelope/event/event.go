@@ -1,12 +1,13 @@
-// Package event is the message format: CloudEvents 1.0 in structured JSON, one event an action.
 package event
 
 import (
-	"errors"
 	"time"
 
-	"github.com/waybill-data/waybill"
+	waybill "github.com/waybill-data/waybill"
 )
+
+// ContentType is that of a message.
+const ContentType = "application/cloudevents+json"
 
 // Kind is what an event is for.
 type Kind uint8
@@ -23,12 +24,22 @@ const (
 	Schema
 )
 
+var kindNames = [...]string{Action: "action", Part: "part", Position: "position", Schema: "schema"}
+
+func (k Kind) String() string {
+	if int(k) < len(kindNames) {
+		return kindNames[k]
+	}
+	return "unknown"
+}
+
 // Event is one message.
 type Event struct {
 	Kind Kind
 	// Source is the CloudEvents source, a URI reference: who made the stream.
 	Source string
-	// ID is the action's ID (also on each of its parts).
+	// ID is the action's ID, also on each of its parts. That of a Schema follows from what it
+	// carries, and so does that of a Position where it is empty.
 	ID string
 	// Seq is the action's number in the queue's stream; of a Position event that of the last
 	// action before it. 0: not numbered (written by somebody else).
@@ -41,12 +52,46 @@ type Event struct {
 	Position waybill.Position
 	// Attempt, Part and Last number the parts of an action: 1, 2, 3 … within one attempt.
 	Attempt string
-	Part    uint32
+	Part    uint32 // at most 2147483647
 	Last    bool
 
 	Changes waybill.ChangeList // Action, Part
 	Schema  *waybill.Schema    // Schema
 }
 
-// Encoder and Decoder: see the package documentation.
-var errTODO = errors.New("not built yet")
+// The names of the attributes.
+const (
+	attrID          = "id"
+	attrSource      = "source"
+	attrSpecVersion = "specversion"
+	attrType        = "type"
+	attrTime        = "time"
+	attrContentType = "datacontenttype"
+	attrSequence    = "sequence"
+	attrTrace       = "traceparent"
+	attrKind        = "waybillkind"
+	attrName        = "waybillname"
+	attrPosition    = "waybillposition"
+	attrAction      = "waybillaction"
+	attrAttempt     = "waybillattempt"
+	attrPart        = "waybillpart"
+	attrLast        = "waybilllast"
+	attrData        = "data"
+	attrDataBase64  = "data_base64"
+)
+
+const (
+	specVersion = "1.0"
+	jsonType    = "application/json"
+
+	// ownTypes begin the CloudEvents types that are not an action's name.
+	ownTypes     = "waybill."
+	actionType   = "waybill.action"
+	positionType = "waybill.position"
+	schemaType   = "waybill.schema"
+
+	positionID = "position/"
+	schemaID   = "schema/"
+
+	maxPart = 1<<31 - 1
+)

@@ -5,6 +5,9 @@ import waybill "github.com/waybill-data/waybill"
 // Builder collects the messages of one action after another. The zero value is ready. Most
 // actions are one message, whose list is then handed on as it is.
 type Builder struct {
+	// Decoder is that of Changes.
+	Decoder func() func(message []byte) (waybill.ChangeList, error)
+
 	message []byte
 	list    waybill.ChangeList
 	more    *Changes // once there is a second message
@@ -24,6 +27,7 @@ func (b *Builder) Add(message []byte, list waybill.ChangeList) error {
 	}
 	if b.more == nil {
 		b.more = New("", b.bound)
+		b.more.Decoder = b.Decoder
 		if err := b.more.Append(b.message, b.list); err != nil {
 			return err
 		}
@@ -48,6 +52,6 @@ func (b *Builder) Take() (changes waybill.Changes, size int) {
 		changes = b.more
 	}
 	size = b.size
-	*b = Builder{bound: b.bound}
+	*b = Builder{Decoder: b.Decoder, bound: b.bound}
 	return changes, size
 }

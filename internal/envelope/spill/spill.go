@@ -24,6 +24,10 @@ var errClosed = errors.New("the action's changes were released already")
 // Changes is waybill.Changes built up message by message. One goroutine uses it at a time. What
 // it yields stays valid; the file is gone after Close.
 type Changes struct {
+	// Decoder, where set, makes what reads messages back from the file, anew for each iteration
+	// and in the goroutine that iterates. Without it messages are JSON arrays of changes.
+	Decoder func() func(message []byte) (waybill.ChangeList, error)
+
 	dir    string
 	bound  int
 	memory waybill.ChangeList
@@ -121,7 +125,7 @@ func (c *Changes) spilled(yield func(*waybill.Change) bool) error {
 		return err
 	}
 	r := bufio.NewReaderSize(io.NewSectionReader(c.file, 0, c.written), 64<<10)
-	var decode envelope.Decoder
+	decode := c.decoder()
 	for seen := len(c.memory); seen < c.count; {
 		var head [8]byte
 		if _, err := io.ReadFull(r, head[:]); err != nil {
@@ -135,7 +139,7 @@ func (c *Changes) spilled(yield func(*waybill.Change) bool) error {
 		if _, err := io.ReadFull(r, message); err != nil {
 			return err
 		}
-		list, err := decode.Decode(message)
+		list, err := decode(message)
 		if err != nil {
 			return err
 		}
@@ -147,6 +151,13 @@ func (c *Changes) spilled(yield func(*waybill.Change) bool) error {
 		seen += len(list)
 	}
 	return nil
+}
+
+func (c *Changes) decoder() func([]byte) (waybill.ChangeList, error) {
+	if c.Decoder != nil {
+		return c.Decoder()
+	}
+	return new(envelope.Decoder).Decode
 }
 
 // Close frees memory and file. It may be called twice.
