@@ -14,18 +14,23 @@ import (
 
 func (a *app) newInitCommand() *cobra.Command {
 	var (
-		pattern, source, target string
-		force                   bool
+		pattern, source string
+		targets         []string
+		force           bool
 	)
 	cmd := &cobra.Command{
 		Use:   "init",
 		Short: "Write a commented waybill.yaml to start from",
-		Long:  "Writes a commented configuration for the chosen pattern, source and target to waybill.yaml, or to the file that --config names.",
+		Long: `Writes a commented configuration for the chosen pattern, source and targets to waybill.yaml,
+or to the file that --config names. With a queue, source or target may be none: a pipeline
+that only fills the queue, or only empties it.`,
 		Example: `  waybill init --source postgres --target postgres
-  waybill init --source sqlite --target sqlite -f local.yaml`,
+  waybill init --source sqlite --target sqlite -f local.yaml
+  waybill init --pattern queue --source postgres --target postgres,sqlite
+  waybill init --pattern queue --source postgres --target none`,
 		Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
-			text, err := config.Example(pattern, source, target)
+			text, err := config.Example(pattern, source, targets...)
 			if err != nil {
 				return &usageError{err}
 			}
@@ -36,9 +41,9 @@ func (a *app) newInitCommand() *cobra.Command {
 		},
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&pattern, "pattern", "push", "communication `PATTERN`")
-	flags.StringVar(&source, "source", kindPostgres, "`KIND` of the source: postgres or sqlite")
-	flags.StringVar(&target, "target", kindPostgres, "`KIND` of the target: postgres or sqlite")
+	flags.StringVar(&pattern, "pattern", "push", "communication `PATTERN`: push or queue")
+	flags.StringVar(&source, "source", kindPostgres, "`KIND` of the source: postgres, sqlite, or with a queue none")
+	flags.StringSliceVar(&targets, "target", []string{kindPostgres}, "`KIND` of the target: postgres, sqlite, or with a queue none; several with commas between")
 	flags.BoolVar(&force, "force", false, "overwrite the file if it exists")
 	return cmd
 }
@@ -70,19 +75,21 @@ type initResult struct {
 }
 
 func (a *app) emitNextSteps() error {
-	flag, name := "", "PIPELINE"
+	flag, install := "", "waybill outbox install PIPELINE"
 	if a.configFile != defaultConfig {
 		flag = " -f " + a.configFile
 	}
 	if cfg, err := config.Load(a.configFile, os.LookupEnv); err == nil {
-		name = cfg.Pipelines[0].Name
+		install = "waybill outbox install " + cfg.Pipelines[0].Name
+		if !cfg.Pipelines[0].Source.IsSet() {
+			install = ""
+		}
 	}
-	r := initResult{Wrote: a.configFile, Next: []string{
-		"edit " + a.configFile,
-		"waybill outbox install " + name + flag,
-		"waybill check" + flag,
-		"waybill run" + flag,
-	}}
+	r := initResult{Wrote: a.configFile, Next: []string{"edit " + a.configFile}}
+	if install != "" {
+		r.Next = append(r.Next, install+flag)
+	}
+	r.Next = append(r.Next, "waybill check"+flag, "waybill run"+flag)
 	return a.emit(r, func(w io.Writer) {
 		fmt.Fprintf(w, "Wrote %s. Next:\n", r.Wrote)
 		for i, step := range r.Next {

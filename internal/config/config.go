@@ -6,7 +6,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -55,68 +54,16 @@ func Parse(name string, data []byte, env func(string) (string, bool)) (*Config, 
 	}
 	d := &decoder{out: out, env: env}
 	top := d.field(format(), root, position{1, 1}, "")
+	checkParts(top, out)
 	checkStreams(top, out)
+	checkTargets(top, out)
+	shareQueues(top, out)
 	checkState(top, out)
 	checkAdmin(top, out)
 	if err := out.err(); err != nil {
 		return nil, err
 	}
 	return build(name, top), nil
-}
-
-// checkStreams refuses pipelines whose stream names are the same for those who do not tell upper
-// from lower case: a file system, a replication slot, a person.
-func checkStreams(top *value, out *collector) {
-	pipelines := top.get("pipelines")
-	if pipelines == nil {
-		return
-	}
-	first := map[string]string{}
-	for _, name := range pipelines.keys {
-		p := pipelines.get(name)
-		target := p.get("target")
-		if target == nil || len(target.keys) != 1 {
-			continue
-		}
-		stream := strings.ToLower(name + "/" + target.keys[0])
-		if other, taken := first[stream]; taken {
-			out.add(p.at, join("pipelines", name), "has the stream name %s, which only upper and lower case tell from that of %s; rename one",
-				shown(name+"/"+target.keys[0]), shown(other))
-			continue
-		}
-		first[stream] = name
-	}
-}
-
-// checkState refuses a state file that is also a source or target.
-func checkState(top *value, out *collector) {
-	state := top.get("state", "sqlite", "path")
-	pipelines := top.get("pipelines")
-	if state == nil || pipelines == nil {
-		return
-	}
-	for _, name := range pipelines.keys {
-		for _, end := range []string{"source", "target"} {
-			path := pipelines.get(name, end, "sqlite", "path")
-			if path == nil || filepath.Clean(path.text) != filepath.Clean(state.text) {
-				continue
-			}
-			out.add(path.at, join("pipelines", name)+"."+end+".sqlite.path", "is the file of state.sqlite.path; the state needs a file of its own")
-		}
-	}
-}
-
-// checkAdmin refuses to let other machines in without a token.
-func checkAdmin(top *value, out *collector) {
-	admin := top.get("admin")
-	listen, token := admin.get("listen"), admin.get("token")
-	if listen == nil || loopback(listen.text) {
-		return
-	}
-	atFault := token == nil && admin.mentioned["token"]
-	if token.str() == "" && !atFault {
-		out.add(listen.at, "admin.listen", "is not a loopback address, so admin.token is needed; set one, or listen at 127.0.0.1")
-	}
 }
 
 // build makes the Config of a file without faults.
@@ -126,23 +73,22 @@ func build(name string, top *value) *Config {
 		State: State{SQLite: &StateSQLite{Path: top.get("state", "sqlite", "path").str()}},
 		Admin: Admin{Listen: top.get("admin", "listen").str(), Token: top.get("admin", "token").str()},
 	}
-	pipelines := top.get("pipelines")
-	for _, name := range pipelines.keys {
-		v := pipelines.get(name)
-		batch := v.get("batch")
+	for _, p := range pipelineValues(top) {
+		batch := p.get("batch")
 		c.Pipelines = append(c.Pipelines, Pipeline{
-			Name:    name,
-			Pattern: v.get("pattern").str(),
-			Source:  buildSource(v.get("source")),
-			Targets: []Target{buildTarget(v.get("target"))},
-			Refusal: v.get("on_refusal").str(),
+			Name:    p.name,
+			Pattern: p.get("pattern").str(),
+			Source:  buildSource(p.get("source")),
+			Queue:   buildQueue(p.get("queue", queueEnd)),
+			Targets: buildTargets(&p),
+			Refusal: p.get("on_refusal").str(),
 			Batch: Batch{
 				MaxActions: int(batch.get("max_actions").n()),
 				MaxBytes:   batch.get("max_bytes").n(),
 				MaxDelay:   time.Duration(batch.get("max_delay").n()),
 			},
-			Line:   v.at.line,
-			Column: v.at.col,
+			Line:   p.at.line,
+			Column: p.at.col,
 		})
 	}
 	return c
@@ -157,15 +103,39 @@ func buildSource(v *value) Source {
 			Snapshot: pg.get("snapshot").str(),
 		}}
 	}
-	sqlite := v.get("sqlite")
-	return Source{SQLite: &SQLiteSource{Path: sqlite.get("path").str(), Capture: sqlite.get("capture").str()}}
+	if lite := v.get("sqlite"); lite != nil {
+		return Source{SQLite: &SQLiteSource{Path: lite.get("path").str(), Capture: lite.get("capture").str()}}
+	}
+	return Source{}
 }
 
-func buildTarget(v *value) Target {
-	if pg := v.get("postgres"); pg != nil {
-		return Target{Name: "postgres", Postgres: &PostgresTarget{URL: pg.get("url").str(), Schema: pg.get("schema").str()}}
+func buildQueue(v *value) Queue {
+	if v == nil {
+		return Queue{}
 	}
-	return Target{Name: "sqlite", SQLite: &SQLiteTarget{Path: v.get("sqlite", "path").str()}}
+	return Queue{Embedded: &EmbeddedQueue{
+		Dir:      v.get("dir").str(),
+		Stream:   v.get("stream").str(),
+		MaxBytes: v.get("max_bytes").n(),
+		Keep:     time.Duration(v.get("keep").n()),
+		Listen:   v.get("listen").str(),
+		Token:    v.get("token").str(),
+		Subject:  v.get("subject").str(),
+	}}
+}
+
+func buildTargets(p *pipelineValue) []Target {
+	var targets []Target
+	for _, v := range p.targets() {
+		t := Target{Name: v.name}
+		if pg := v.get("postgres"); pg != nil {
+			t.Postgres = &PostgresTarget{URL: pg.get("url").str(), Schema: pg.get("schema").str()}
+		} else {
+			t.SQLite = &SQLiteTarget{Path: v.get("sqlite", "path").str()}
+		}
+		targets = append(targets, t)
+	}
+	return targets
 }
 
 // Select returns the pipelines of these names in the order of the file, all of them if there

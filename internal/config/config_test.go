@@ -26,7 +26,7 @@ func testEnv(name string) (string, bool) {
 		"TEXT":        "SECRET-text",
 		"MULTILINE":   "SECRET-line\nother: SECRET-line",
 		"EMPTY":       "",
-		"LATER":       "queue",
+		"LATER":       "full-copy",
 		"YAML":        "{a: SECRET-yaml}",
 		"WITH_DOLLAR": "SECRET-${TOKEN}",
 	}[name]
@@ -116,6 +116,27 @@ func TestEverySetting(t *testing.T) {
 				Targets: []Target{{Name: "postgres", Postgres: &PostgresTarget{URL: "postgres://b:SECRET-literal@10.0.0.7/billing?sslmode=require", Schema: "sales"}}},
 				Batch:   Batch{MaxActions: 1, MaxBytes: 1 << 10, MaxDelay: 0},
 			},
+			{
+				Name: "queued", Pattern: "queue", Refusal: "stop", Line: 27, Column: 3,
+				Source: Source{SQLite: &SQLiteSource{Path: "master.db", Capture: "outbox"}},
+				Queue: Queue{Embedded: &EmbeddedQueue{
+					Dir: "other/queue", Stream: "master", MaxBytes: 64 << 30, Keep: 24 * time.Hour,
+					Listen: "0.0.0.0:4222", Token: "SECRET-queue", Subject: "queued",
+				}},
+				Targets: []Target{
+					{Name: "eu", SQLite: &SQLiteTarget{Path: "eu.db"}},
+					{Name: "us", Postgres: &PostgresTarget{URL: "postgres://h/us"}},
+				},
+				Batch: Batch{MaxActions: 1000, MaxBytes: 4 << 20, MaxDelay: 5 * time.Millisecond},
+			},
+			{
+				Name: "taken", Pattern: "queue", Refusal: "stop", Line: 42, Column: 3,
+				Queue: Queue{Embedded: &EmbeddedQueue{
+					Dir: "other/queue", Stream: "foreign", MaxBytes: 8 << 30, Listen: "0.0.0.0:4222", Token: "SECRET-queue", Subject: "orders",
+				}},
+				Targets: []Target{{Name: "sqlite", SQLite: &SQLiteTarget{Path: "orders.db"}}},
+				Batch:   Batch{MaxActions: 1000, MaxBytes: 4 << 20, MaxDelay: 5 * time.Millisecond},
+			},
 		},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -137,6 +158,63 @@ func TestDefaults(t *testing.T) {
 	}
 	if p.StreamTo(&p.Targets[0]) != "customers/sqlite" {
 		t.Errorf("stream is %s", p.SourceStreams())
+	}
+}
+
+// TestStreams: what source, queue and targets know the parts of a pipeline by.
+func TestStreams(t *testing.T) {
+	c, err := Load("testdata/queue-parts.good.yml", testEnv)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]string{ // at the source | at the targets | subject
+		"through": "through/embedded | through/sqlite | through",
+		"relay":   "relay/embedded |  | relay",
+		"consume": " | consume/postgres | relay",
+		"fan-out": "fan-out/one fan-out/two fan-out/embedded | fan-out/one fan-out/two fan-out/embedded | ",
+		"alone":   " | alone/embedded | ",
+	}
+	for i := range c.Pipelines {
+		p := &c.Pipelines[i]
+		var at []string
+		for j := range p.Targets {
+			at = append(at, p.StreamTo(&p.Targets[j]))
+		}
+		subject := ""
+		if p.Queue.IsSet() {
+			subject = p.Queue.Embedded.Subject
+		}
+		got := strings.Join(p.SourceStreams(), " ") + " | " + strings.Join(at, " ") + " | " + subject
+		if got != want[p.Name] {
+			t.Errorf("%s: %s; want %s", p.Name, got, want[p.Name])
+		}
+	}
+	q := c.Pipelines[0].Queue.Embedded
+	if q.Dir != "waybill-data/queue" || q.Stream != "waybill" || q.MaxBytes != 8<<30 || q.Keep != 0 || q.Listen != "" || q.Token != "" {
+		t.Errorf("defaults are %+v", q)
+	}
+	if dir := c.Pipelines[4].Queue.Embedded.Dir; dir != "/var/lib/queue" {
+		t.Errorf("dir is %s", dir)
+	}
+}
+
+// TestSharedQueues: what one pipeline says of a directory or a stream goes for those that share it.
+func TestSharedQueues(t *testing.T) {
+	c, err := Load("testdata/queue-shared.good.yml", testEnv)
+	if err != nil {
+		t.Fatal(err)
+	}
+	shared := func(most int64, keep time.Duration, stream, subject string) EmbeddedQueue {
+		return EmbeddedQueue{Dir: "q", Stream: stream, MaxBytes: most, Keep: keep, Listen: "0.0.0.0:4222", Token: "SECRET-one", Subject: subject}
+	}
+	for i, want := range []EmbeddedQueue{
+		shared(1<<30, time.Hour, "crm", "a"), shared(1<<30, time.Hour, "crm", "b"), shared(1<<30, time.Hour, "crm", "b"), shared(2<<30, 0, "other", ""),
+		{Dir: "r", Stream: "CRM", MaxBytes: 8 << 30, Listen: "127.0.0.1:0"},
+	} {
+		if got := c.Pipelines[i].Queue.Embedded; *got != want {
+			type plain EmbeddedQueue
+			t.Errorf("%s: %+v, want %+v", c.Pipelines[i].Name, plain(*got), plain(want))
+		}
 	}
 }
 
@@ -232,7 +310,7 @@ func TestSelect(t *testing.T) {
 		names []string
 		want  string
 	}{
-		{nil, "crm billing-2"},
+		{nil, "crm billing-2 queued taken"},
 		{[]string{"billing-2"}, "billing-2"},
 		{[]string{"billing-2", "crm", "crm"}, "crm billing-2"},
 	} {
@@ -247,7 +325,7 @@ func TestSelect(t *testing.T) {
 	}
 	_, err = c.Select([]string{"crn", "crm", "stock"})
 	want := `testdata/everything.good.yml: there is no pipeline "crn"; did you mean "crm"?
-testdata/everything.good.yml: there is no pipeline "stock"; it has crm, billing-2`
+testdata/everything.good.yml: there is no pipeline "stock"; it has crm, billing-2, queued, taken`
 	if err == nil || err.Error() != want {
 		t.Errorf("got %v\nwant %s", err, want)
 	}

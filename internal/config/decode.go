@@ -90,7 +90,7 @@ func (d *decoder) section(f *field, n *node, at position, path string) *value {
 			mentioned[d.unknown(f, e, path)] = true
 		case child.later:
 			d.out.add(e.at, join(path, e.key), "%s is not in this version", e.key)
-			mentioned[e.key], mentioned[child.standsFor] = true, true
+			mentioned[e.key] = true
 		default:
 			mentioned[e.key] = true
 			if c := d.field(child, e.value, e.at, join(path, e.key)); c != nil {
@@ -136,6 +136,9 @@ func (d *decoder) exactlyOne(f *field, n *node, at position, path string) {
 func (d *decoder) absent(f *field, at position) *value {
 	switch f.kind {
 	case section, oneOf:
+		if f.kind == oneOf && f.def == "" {
+			return nil
+		}
 		v := &value{at: at, fields: map[string]*value{}}
 		for _, child := range f.present() {
 			if f.kind == oneOf && child.name != f.def {
@@ -168,7 +171,7 @@ func (d *decoder) named(f *field, n *node, at position, path string) *value {
 	if len(n.entries) == 0 {
 		d.out.add(at, path, "is empty; it needs at least one")
 	}
-	each := &field{kind: section, fields: f.fields}
+	each := &field{kind: f.each, fields: f.fields}
 	for _, e := range d.unique(n, path) {
 		if !pipelineName.MatchString(e.key) {
 			d.out.add(e.at, join(path, e.key), "is not a good name; a name is %s", pipelineNameRule)
@@ -265,7 +268,7 @@ func (f *field) formProblem(n *node, x expansion) string {
 		return fmt.Sprintf("must be %s, not %s", f.expects(), kindNames[n.kind])
 	case f.kind == integer && n.kind == nodeString && !fromVariable && f.parseScalar(n.text, &value{}) == "":
 		return "must be a number, not text; remove the quotes"
-	case (f.kind == text || f.kind == file) && n.kind != nodeString:
+	case (f.kind == text || f.kind == file || f.kind == directory || f.kind == identifier) && n.kind != nodeString:
 		return fmt.Sprintf("must be text, not %s; put it in quotes", kindNames[n.kind])
 	case f.kind == integer && n.kind == nodeBool, f.kind != integer && n.kind != nodeString:
 		return fmt.Sprintf("must be %s, not %s", f.expects(), kindNames[n.kind])
@@ -286,7 +289,7 @@ func butIs(f *field, x expansion) string {
 	if len(x.from) > 0 {
 		return variables("; its value comes from ", x)
 	}
-	if f.secret || f.kind == file {
+	if f.secret || f.kind == file || f.kind == directory {
 		return "" // not to be shown; its problem says it all
 	}
 	if f.kind == integer && wholeNumber.MatchString(x.text) {

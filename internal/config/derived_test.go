@@ -2,6 +2,7 @@ package config
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -12,7 +13,7 @@ import (
 	"testing"
 
 	"github.com/goccy/go-yaml"
-	"github.com/google/go-cmp/cmp"
+	gocmp "github.com/google/go-cmp/cmp"
 	"github.com/santhosh-tekuri/jsonschema/v6"
 )
 
@@ -60,7 +61,7 @@ func TestSchemaAcceptsGoodFiles(t *testing.T) {
 		}
 	}
 	for _, combination := range combinations() {
-		text, err := Example("push", combination[0], combination[1])
+		text, err := Example(combination[0], combination[1], combination[2:]...)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -73,13 +74,47 @@ func TestSchemaAcceptsGoodFiles(t *testing.T) {
 // TestSchemaRefuses: faults of structure and type are ones to the schema too.
 func TestSchemaRefuses(t *testing.T) {
 	schema := compiledSchema(t)
-	for _, name := range []string{"unknown-keys", "types", "missing", "kinds", "numbers", "names", "later"} {
+	for _, name := range []string{"unknown-keys", "types", "missing", "kinds", "numbers", "names", "later", "queue-values", "targets"} {
 		text, err := os.ReadFile("testdata/" + name + ".bad.yml")
 		if err != nil {
 			t.Fatal(err)
 		}
 		if schema.Validate(instance(t, text)) == nil {
 			t.Errorf("the schema accepts %s.bad.yml", name)
+		}
+	}
+}
+
+// TestSchemaKnowsTheParts: which of source, queue and targets go together is known to the schema.
+func TestSchemaKnowsTheParts(t *testing.T) {
+	schema := compiledSchema(t)
+	parts := map[string]string{
+		"source":  "source: {sqlite: {path: a.db, capture: outbox}}",
+		"queue":   "queue: {embedded: {}}",
+		"target":  "target: {sqlite: {path: b.db}}",
+		"targets": "targets: {b: {sqlite: {path: b.db}}}",
+	}
+	keys := []string{"source", "queue", "target", "targets"}
+	for set := range 1 << len(keys) {
+		for _, pattern := range []string{"push", "queue"} {
+			text, has := "pipelines:\n  crm:\n    pattern: "+pattern+"\n", map[string]bool{}
+			for i, key := range keys {
+				if set&(1<<i) != 0 {
+					text += "    " + parts[key] + "\n"
+					has[key] = true
+				}
+			}
+			ends := has["source"] && (has["target"] || has["targets"])
+			want := ends && !has["queue"]
+			if pattern == "queue" {
+				want = has["queue"] && (has["source"] || has["target"] || has["targets"])
+			}
+			want = want && !(has["target"] && has["targets"])
+			_, err := Parse("f", []byte(text), testEnv)
+			schemaErr := schema.Validate(instance(t, []byte(text)))
+			if (err == nil) != want || (schemaErr == nil) != want {
+				t.Errorf("accepted should be %v: %v, schema: %v\n%s", want, err, schemaErr, text)
+			}
 		}
 	}
 }
@@ -118,7 +153,7 @@ func TestSchemaIsOfThisVersion(t *testing.T) {
 		}
 	}
 	walk("", format(), root.(map[string]any))
-	for _, w := range []string{"full-copy", "notify-pull", `"queue"`, `"letter"`, `"wal"`, `"initial"`, "mysql", "max_parked"} {
+	for _, w := range []string{"full-copy", "notify-pull", `"nats"`, "kafka", "debezium", "partition_by", `"letter"`, `"wal"`, `"initial"`, "mysql", "max_parked"} {
 		if bytes.Contains(Schema(), []byte(w)) {
 			t.Errorf("the schema mentions %s", w)
 		}
@@ -129,8 +164,16 @@ func TestReference(t *testing.T) {
 	golden(t, "../../docs/configuration.md", Reference())
 }
 
-func combinations() [][2]string {
-	return [][2]string{{"postgres", "postgres"}, {"postgres", "sqlite"}, {"sqlite", "postgres"}, {"sqlite", "sqlite"}}
+// combinations are pattern, source and targets.
+func combinations() [][]string {
+	var all [][]string
+	for _, source := range []string{"postgres", "sqlite"} {
+		for _, target := range []string{"postgres", "sqlite"} {
+			all = append(all, []string{"push", source, target}, []string{"queue", source, target})
+		}
+		all = append(all, []string{"queue", source, "none"}, []string{"queue", "none", source})
+	}
+	return append(all, []string{"push", "postgres", "postgres", "sqlite"}, []string{"queue", "sqlite", "sqlite", "postgres", "sqlite"})
 }
 
 var commentedSetting = regexp.MustCompile(`(?m)^( *)# ( *[a-z_]+:( .*)?)$`)
@@ -140,7 +183,7 @@ var commentedSetting = regexp.MustCompile(`(?m)^( *)# ( *[a-z_]+:( .*)?)$`)
 func TestExample(t *testing.T) {
 	unset := func(string) (string, bool) { return "", false }
 	for _, combination := range combinations() {
-		text, err := Example("push", combination[0], combination[1])
+		text, err := Example(combination[0], combination[1], combination[2:]...)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -149,7 +192,14 @@ func TestExample(t *testing.T) {
 			t.Fatalf("%v: %v\n%s", combination, err, text)
 		}
 		p := c.Pipelines[0]
-		if (p.Source.Postgres != nil) != (combination[0] == "postgres") || p.Targets[0].Name != combination[1] {
+		parts := []string{p.Pattern, cmp.Or(p.Source.Kind(), None)}
+		for i := range p.Targets {
+			parts = append(parts, p.Targets[i].Kind())
+		}
+		if len(p.Targets) == 0 {
+			parts = append(parts, None)
+		}
+		if !slices.Equal(parts, combination) || p.Queue.IsSet() != (combination[0] == "queue") {
 			t.Errorf("%v: pipeline is %+v", combination, p)
 		}
 		bare := commentedSetting.ReplaceAll(text, []byte("$1$2"))
@@ -160,10 +210,19 @@ func TestExample(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%v without comments: %v\n%s", combination, err, bare)
 		}
-		if pg := full.Pipelines[0].Targets[0].Postgres; pg != nil {
-			pg.Schema = "" // shown as public, which is what an empty one mostly means
+		for i := range full.Pipelines[0].Targets {
+			if pg := full.Pipelines[0].Targets[i].Postgres; pg != nil {
+				pg.Schema = "" // shown as public, which is what an empty one mostly means
+			}
 		}
-		if diff := cmp.Diff(c, full); diff != "" {
+		if q := full.Pipelines[0].Queue.Embedded; q != nil { // these have no default
+			q.Listen = ""
+			if p.Source.IsSet() != (q.Subject == p.Name) {
+				t.Errorf("%v: subject is %q", combination, q.Subject)
+			}
+			q.Subject = p.Queue.Embedded.Subject
+		}
+		if diff := gocmp.Diff(c, full); diff != "" {
 			t.Errorf("%v: what is commented out is not the default:\n%s", combination, diff)
 		}
 		for i, line := range strings.Split(string(text), "\n") {
@@ -172,14 +231,18 @@ func TestExample(t *testing.T) {
 			}
 		}
 	}
-	for _, tc := range []struct{ pattern, source, target, want string }{
-		{"queue", "sqlite", "sqlite", "pattern queue is not in this version, which has: push"},
+	for _, tc := range []struct{ pattern, source, targets, want string }{
+		{"full-copy", "sqlite", "sqlite", "pattern full-copy is not in this version, which has: push, queue"},
 		{"psuh", "sqlite", "sqlite", `there is no pattern "psuh"; did you mean "push"?`},
 		{"push", "mysql", "sqlite", "source mysql is not in this version, which has: postgres, sqlite"},
 		{"push", "oracle", "sqlite", `there is no source "oracle"; there are: postgres, sqlite`},
 		{"push", "sqlite", "postgress", `there is no target "postgress"; did you mean "postgres"?`},
+		{"push", "none", "sqlite", "pattern push needs a source and a target; only with a queue one of them may be none"},
+		{"push", "sqlite", "none", "pattern push needs a source and a target; only with a queue one of them may be none"},
+		{"queue", "none", "none", "a pipeline needs a source, a target, or both"},
+		{"queue", "sqlite", "sqlite,none", `there is no target "none"; there are: postgres, sqlite`},
 	} {
-		if _, err := Example(tc.pattern, tc.source, tc.target); err == nil || err.Error() != tc.want {
+		if _, err := Example(tc.pattern, tc.source, strings.Split(tc.targets, ",")...); err == nil || err.Error() != tc.want {
 			t.Errorf("got %v, want %s", err, tc.want)
 		}
 	}
@@ -198,7 +261,7 @@ func TestSecretsStayHidden(t *testing.T) {
 	printed := map[string]string{}
 	things := map[string]any{
 		"config": *c, "pointer": c, "pipeline": c.Pipelines[0], "pipelines": c.Pipelines, "source": c.Pipelines[0].Source,
-		"postgres": *c.Pipelines[0].Source.Postgres, "target": c.Pipelines[1].Targets[0].Postgres, "admin": c.Admin,
+		"postgres": *c.Pipelines[0].Source.Postgres, "target": c.Pipelines[1].Targets[0].Postgres, "admin": c.Admin, "queue": c.Pipelines[2].Queue, "embedded": *c.Pipelines[2].Queue.Embedded,
 	}
 	for name, thing := range things {
 		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d"} {
@@ -211,7 +274,7 @@ func TestSecretsStayHidden(t *testing.T) {
 		printed[name+" json"] = string(data)
 	}
 	redacted := c.Redacted()
-	printed["redacted"] = redacted.Pipelines[0].Source.Postgres.URL + redacted.Pipelines[1].Targets[0].Postgres.URL + redacted.Admin.Token
+	printed["redacted"] = redacted.Pipelines[0].Source.Postgres.URL + redacted.Pipelines[1].Targets[0].Postgres.URL + redacted.Admin.Token + redacted.Pipelines[2].Queue.Embedded.Token
 	for how, text := range printed {
 		if strings.Contains(text, "SECRET") || strings.Contains(text, fmt.Sprintf("%x", "SECRET")) {
 			t.Errorf("%s shows a secret: %s", how, text)
@@ -220,7 +283,8 @@ func TestSecretsStayHidden(t *testing.T) {
 	if !strings.Contains(printed["config %+v"], "db.example.com:5432/master") {
 		t.Errorf("the rest of the URL is gone: %s", printed["config %+v"])
 	}
-	if c.Admin.Token != "SECRET-token" || !strings.Contains(c.Pipelines[0].Source.Postgres.URL, "SECRET") {
+	if c.Admin.Token != "SECRET-token" || !strings.Contains(c.Pipelines[0].Source.Postgres.URL, "SECRET") ||
+		!strings.Contains(c.Pipelines[1].Targets[0].Postgres.URL, "SECRET") || c.Pipelines[2].Queue.Embedded.Token != "SECRET-queue" {
 		t.Error("Redacted changed the original")
 	}
 	for in, want := range map[string]string{

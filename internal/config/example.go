@@ -1,43 +1,69 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
 )
 
-// Example is a waybill.yaml with comments for a pattern, a kind of source and a kind of target.
-// Settings that have a default are commented out and show it. An error says that this version
-// does not have one of the three, and what it has instead.
-func Example(pattern, source, target string) ([]byte, error) {
-	pipeline := format().has("pipelines")
-	choices := []struct {
-		what, chosen string
-		have, later  []string
-	}{
-		{"pattern", pattern, pipeline.has("pattern").words, pipeline.has("pattern").laterWords},
-		{"source", source, pipeline.has("source").keys(), pipeline.has("source").laterKeys()},
-		{"target", target, pipeline.has("target").keys(), pipeline.has("target").laterKeys()},
+// None stands for no source, or no target, of an Example.
+const None = "none"
+
+// Example is a waybill.yaml with comments for a pattern, a kind of source and kinds of targets,
+// which have names if there are several. With a queue there may be None of one of them. Settings
+// that have a default are commented out and show it. An error says that this version does not
+// have one of the three, and what it has instead.
+func Example(pattern, source string, targets ...string) ([]byte, error) {
+	queue := pattern == patternQueue
+	if err := choose("pattern", pattern, partOf("pattern").words, partOf("pattern").laterWords); err != nil {
+		return nil, err
 	}
-	for _, c := range choices {
-		if slices.Contains(c.have, c.chosen) {
-			continue
+	e := &exampleWriter{format: format(), pattern: pattern}
+	if e.sourced = source != None; e.sourced {
+		if err := choose("source", source, partOf("source").keys(), partOf("source").laterKeys()); err != nil {
+			return nil, err
 		}
-		have := strings.Join(c.have, ", ")
-		if slices.Contains(c.later, c.chosen) {
-			return nil, fmt.Errorf("%s %s is not in this version, which has: %s", c.what, c.chosen, have)
-		}
-		if meant := nearest(c.chosen, c.have); meant != "" {
-			return nil, fmt.Errorf("there is no %s %s; did you mean %q?", c.what, shown(c.chosen), meant)
-		}
-		return nil, fmt.Errorf("there is no %s %s; there are: %s", c.what, shown(c.chosen), have)
 	}
-	e := &exampleWriter{format: format()}
-	e.head(target)
-	e.source(source)
-	e.target(target)
+	for _, t := range targets {
+		if t == None && len(targets) == 1 {
+			break
+		}
+		if err := choose("target", t, partOf("target").keys(), partOf("target").laterKeys()); err != nil {
+			return nil, err
+		}
+		e.targets = append(e.targets, t)
+	}
+	switch {
+	case !queue && (!e.sourced || len(e.targets) == 0):
+		return nil, fmt.Errorf("pattern %s needs a source and a target; only with a queue one of them may be %s", pattern, None)
+	case !e.sourced && len(e.targets) == 0:
+		return nil, errors.New("a pipeline needs a source, a target, or both")
+	}
+	e.head()
+	if e.sourced {
+		e.source(source)
+	}
+	if queue {
+		e.queue()
+	}
+	e.writeTargets()
 	e.settings()
 	return []byte(e.b.String()), nil
+}
+
+// choose refuses what this version does not have.
+func choose(what, chosen string, have, later []string) error {
+	all := strings.Join(have, ", ")
+	switch meant := nearest(chosen, have); {
+	case slices.Contains(have, chosen):
+		return nil
+	case slices.Contains(later, chosen):
+		return fmt.Errorf("%s %s is not in this version, which has: %s", what, chosen, all)
+	case meant != "":
+		return fmt.Errorf("there is no %s %s; did you mean %q?", what, shown(chosen), meant)
+	}
+	return fmt.Errorf("there is no %s %s; there are: %s", what, shown(chosen), all)
 }
 
 // laterKeys are the names of the fields that later versions have.
@@ -52,8 +78,11 @@ func (f *field) laterKeys() []string {
 }
 
 type exampleWriter struct {
-	format *field
-	b      strings.Builder
+	format  *field
+	pattern string
+	sourced bool     // there is a source
+	targets []string // kinds
+	b       strings.Builder
 }
 
 func (e *exampleWriter) lines(lines ...string) {
@@ -72,7 +101,7 @@ func (e *exampleWriter) def(comment string, path ...string) {
 	e.lines(comment + f.name + ": " + f.def)
 }
 
-func (e *exampleWriter) head(target string) {
+func (e *exampleWriter) head() {
 	e.lines(
 		"# What Waybill carries from where to where. All keys: docs/configuration.md",
 		"#",
@@ -80,17 +109,73 @@ func (e *exampleWriter) head(target string) {
 		"# Lines that begin with \"# key:\" show a setting with its default.",
 		"#",
 		"#   waybill check                    what is missing, and what the pipeline promises",
-		"#   waybill outbox install my-data   prepares the source",
+	)
+	if e.sourced {
+		e.lines("#   waybill outbox install my-data   prepares the source")
+	}
+	e.lines(
 		"#   waybill run                      carries until it is stopped",
 		"",
 		"pipelines:",
-		"  # The name is yours. Source and target remember how far the pipeline came under the",
-		fmt.Sprintf("  # name \"my-data/%s\": one with another name starts anew.", target),
+		"  # The name is yours. Source, queue and target remember how far the pipeline came under",
+		fmt.Sprintf("  # this name (%q): one with another name starts anew.", "my-data/"+e.end()),
 		"  my-data:",
-		"    # With push each business action goes to the target as soon as it is committed.",
-		"    pattern: push",
-		"",
 	)
+	switch {
+	case e.pattern == patternPush:
+		e.lines("    # With push each business action goes to the target as soon as it is committed.")
+	case !e.sourced:
+		e.lines("    # With queue and no source it carries on what another pipeline put into the queue.")
+	case len(e.targets) == 0:
+		e.lines("    # With queue and no target each business action goes into a queue on this machine's",
+			"    # disk, where other pipelines find it.")
+	default:
+		e.lines("    # With queue each business action goes into a queue on this machine's disk first, and",
+			"    # from there to the target, whenever that is there to take it.")
+	}
+	e.lines("    pattern: "+e.pattern, "")
+}
+
+// end is the first stream's.
+func (e *exampleWriter) end() string {
+	if len(e.targets) == 0 {
+		return queueEnd
+	}
+	return e.targetName(0)
+}
+
+// targetName is the kind, numbered where it is not the first of its kind.
+func (e *exampleWriter) targetName(i int) string {
+	n := 1
+	for _, kind := range e.targets[:i] {
+		if kind == e.targets[i] {
+			n++
+		}
+	}
+	if n == 1 {
+		return e.targets[i]
+	}
+	return fmt.Sprintf("%s-%d", e.targets[i], n)
+}
+
+func (e *exampleWriter) queue() {
+	e.lines("    # Where they wait: a stream of messages (CloudEvents, an action each) that is part of the",
+		"    # engine, in a directory that belongs to one engine at a time.", "    queue:")
+	e.lines("      embedded:")
+	at := func(key string) []string { return []string{"pipelines", "queue", "embedded", key} }
+	e.lines("        # Pipelines with the same directory and stream share a queue.",
+		"        "+partOf("queue").has("embedded").has("dir").name+": ${QUEUE_DIR:-"+partOf("queue").has("embedded").has("dir").def+"}")
+	e.def("        # ", at("stream")...)
+	e.lines("        # Full: the source is held back. Nothing is dropped.")
+	e.def("        # ", at("max_bytes")...)
+	e.lines("        # How long an action is kept at least, though every target has it.")
+	e.def("        # ", at("keep")...)
+	if !e.sourced {
+		e.lines("        # Whose actions to take: the name of the pipeline that put them there. It can be left",
+			"        # out where there is only one.", "        # subject: NAME")
+	}
+	e.lines("        # Where NATS clients may read too; beyond this machine with a token.",
+		"        # listen: 127.0.0.1:4222", "        # token: ${QUEUE_TOKEN:-}", "")
 }
 
 func (e *exampleWriter) source(kind string) {
@@ -122,33 +207,51 @@ func (e *exampleWriter) source(kind string) {
 	e.lines("")
 }
 
-func (e *exampleWriter) target(kind string) {
-	e.lines("    # Where they are applied, whole and in order. The tables must exist, with primary keys.", "    target:")
+func (e *exampleWriter) writeTargets() {
+	const applied = "    # Where they are applied, whole and in order. The tables must exist, with primary keys."
+	switch len(e.targets) {
+	case 0:
+		return
+	case 1:
+		e.lines(applied, "    target:")
+		e.target(e.targets[0], "      ", "")
+	default:
+		e.lines(applied, "    # Each target has its own position under its name; none waits for another.", "    targets:")
+		for i, kind := range e.targets {
+			name := e.targetName(i)
+			e.lines("      " + name + ":")
+			e.target(kind, "        ", strings.TrimPrefix(name, kind))
+		}
+	}
+	e.lines("")
+}
+
+// target writes one target; number is "" or -2, -3 …
+func (e *exampleWriter) target(kind, indent, number string) {
+	variable, database := strings.ReplaceAll(number, "-", "_"), "target"+number
 	if kind == "sqlite" {
-		e.lines(
-			"      sqlite:",
-			"        path: ${TARGET_PATH:-target.db}",
-			"",
-		)
+		e.lines(indent+"sqlite:", indent+"  path: ${TARGET_PATH"+variable+":-"+database+".db}")
 		return
 	}
 	e.lines(
-		"      postgres:",
-		"        url: ${TARGET_URL:-postgres://localhost:5432/target}",
-		"        # The schema of the tables, for all entities. Without it: the one that the entity",
-		"        # names (sales.customer), else public.",
-		"        # schema: public",
-		"",
+		indent+"postgres:",
+		indent+"  url: ${TARGET_URL"+variable+":-postgres://localhost:5432/"+database+"}",
+		indent+"  # The schema of the tables, for all entities. Without it: the one that the entity",
+		indent+"  # names (sales.customer), else public.",
+		indent+"  # schema: public",
 	)
 }
 
 func (e *exampleWriter) settings() {
-	e.lines(
-		"    # When the target refuses an action for good (a constraint, a missing column), stop before",
-		"    # it and say why. Nothing is lost or skipped; other pipelines go on.",
-	)
-	e.def("    # ", "pipelines", "on_refusal")
-	e.lines("", "    # How many actions share a transaction at the target. An action is never split.", "    # batch:")
+	if len(e.targets) > 0 {
+		e.lines(
+			"    # When a target refuses an action for good (a constraint, a missing column), stop before",
+			"    # it and say why. Nothing is lost or skipped; other targets and pipelines go on.",
+		)
+		e.def("    # ", "pipelines", "on_refusal")
+		e.lines("")
+	}
+	e.lines("    # How many actions share a transaction. An action is never split.", "    # batch:")
 	e.def("    #   ", "pipelines", "batch", "max_actions")
 	e.def("    #   ", "pipelines", "batch", "max_bytes")
 	e.def("    #   ", "pipelines", "batch", "max_delay")

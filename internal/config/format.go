@@ -15,8 +15,10 @@ const (
 	size
 	duration
 	postgresURL
-	address // host:port to listen at
-	file    // path of a file
+	address    // host:port to listen at
+	file       // path of a file
+	directory  // path of a directory
+	identifier // of the letters that a pipeline's name may have
 )
 
 // field is one key of the format. What a field's kind does not use is left zero.
@@ -29,13 +31,21 @@ type field struct {
 	secret   bool
 	// later: named for a later version; refused as not in this version, absent from the schema.
 	later bool
-	// standsFor is the required key that a later key would make unnecessary.
-	standsFor string
 
 	words      []string // word: what this version has
 	laterWords []string // word: what later versions have
 	min, max   int64    // integer; size in bytes; duration in nanoseconds; inclusive
 	fields     []*field // section, oneOf, named (of each section in it)
+	// neededBy says in the reference when a field that is not always required is.
+	neededBy string
+	// each is what a named field holds under each name: section or oneOf.
+	each kind
+	// like is the key beside this one that each of a named field is written like; the reference
+	// explains it there only.
+	like string
+	// rules are what the keys of each section of a named field have to do with each other, for
+	// the schema.
+	rules []object
 	// elsewhere are keys that people expect here, with where that is said instead.
 	elsewhere map[string]string
 }
@@ -51,9 +61,9 @@ const (
 func format() *field {
 	return &field{kind: section, doc: "Configuration of Waybill.", fields: []*field{
 		{
-			name: "pipelines", kind: named, required: true, fields: pipelineFields(),
+			name: "pipelines", kind: named, required: true, fields: pipelineFields(), rules: pipelineRules(),
 			doc: "What is carried from where to where, each under a name; at least one. A name is " + pipelineNameRule + ". " +
-				"Source and target remember how far the pipeline came under its name and its target's kind (`crm/postgres`): " +
+				"Source, queue and target remember how far the pipeline came under its name and its target's (`crm/postgres`): " +
 				"a renamed pipeline starts anew. Names that differ only in upper and lower case are refused.",
 		},
 		{
@@ -91,11 +101,12 @@ func format() *field {
 func pipelineFields() []*field { //nolint:funlen // a table
 	return []*field{
 		{
-			name: "pattern", kind: word, required: true, words: []string{"push"}, laterWords: []string{"full-copy", "notify-pull", "queue"},
-			doc: "How the data travels. `push`: each business action goes to the target as soon as it is committed at the source.",
+			name: "pattern", kind: word, required: true, words: []string{patternPush, patternQueue}, laterWords: []string{"full-copy", "notify-pull"},
+			doc: "How the data travels. `push`: each business action goes to the target as soon as it is committed at the source. " +
+				"`queue`: it goes into a queue on this machine's disk first and from there to the targets, so that it leaves the source also while a target is down.",
 		},
 		{
-			name: "source", kind: oneOf, required: true, doc: "Where the actions come from.",
+			name: "source", kind: oneOf, neededBy: "required for push", doc: "Where the actions come from. With a queue it may be left out: the pipeline carries on what another one puts into the queue.",
 			fields: []*field{
 				{
 					name: "postgres", kind: section, fields: postgresSourceFields(), elsewhere: partsOfURL(),
@@ -119,45 +130,36 @@ func pipelineFields() []*field { //nolint:funlen // a table
 			},
 		},
 		{
-			name: "target", kind: oneOf, required: true,
-			doc: "Where the actions are applied. The tables must exist. The position is kept there too, in the same transaction as the data.",
+			name: "queue", kind: oneOf, neededBy: "required for queue", doc: "What stands between source and targets; for pattern queue, which needs it.",
 			fields: []*field{
-				{
-					name: "postgres", kind: section, doc: "Tables of a PostgreSQL database.", elsewhere: partsOfURL(),
-					fields: []*field{
-						urlField(),
-						{
-							name: "schema", kind: text,
-							doc: "Schema of the tables, for all entities. Empty: the schema that the entity names (`sales.customer`), else `public`.",
-						},
-						{name: "create", later: true},
-						{name: "evolve", later: true},
-					},
-				},
-				{
-					name: "sqlite", kind: section, doc: "Tables of a SQLite file.", elsewhere: map[string]string{"url": "a SQLite database has a path"},
-					fields: []*field{
-						{name: "path", kind: file, required: true, doc: "The database file. It must exist when the pipeline runs."},
-						{name: "create", later: true},
-						{name: "evolve", later: true},
-					},
-				},
-				{name: "mysql", later: true},
-				{name: "rest", later: true},
+				embeddedQueueField(),
+				{name: "nats", later: true},
+				{name: "kafka", later: true},
+				{name: "rabbitmq", later: true},
 			},
 		},
 		{
-			name: "on_refusal", kind: word, def: "stop", words: []string{"stop"}, laterWords: []string{"letter"},
-			doc: "What to do when the target refuses an action for good (a constraint, a missing column). " +
-				"`stop`: the pipeline stops before it and says why; nothing is lost and nothing is skipped; other pipelines go on.",
+			name: "target", kind: oneOf, neededBy: "this or `targets`: required for push", fields: targetKinds(),
+			doc: "Where the actions are applied. The tables must exist. The position is kept there too, in the same transaction as the data. " +
+				"With a queue it may be left out: the pipeline ends in the queue.",
 		},
 		{
-			name: "batch", kind: section, doc: "How many consecutive actions share one transaction at the target. An action is never split.",
+			name: "targets", kind: named, neededBy: "instead of `target`", each: oneOf, like: "target", fields: targetKinds(),
+			doc: "Several targets instead of one, each under a name; names follow the rule for pipelines. Each has its own position (`crm/NAME`), and none waits for another. " +
+				"A target that is renamed starts anew.",
+		},
+		{
+			name: "on_refusal", kind: word, def: "stop", words: []string{"stop"}, laterWords: []string{"letter"},
+			doc: "What to do when a target refuses an action for good (a constraint, a missing column). " +
+				"`stop`: that target stops before it and says why; nothing is lost and nothing is skipped; other targets and pipelines go on.",
+		},
+		{
+			name: "batch", kind: section, doc: "How many consecutive actions share one transaction at the target, or one write to the queue. An action is never split.",
 			fields: []*field{
 				{name: "max_actions", kind: integer, def: "1000", min: 1, max: 100_000, doc: "Most actions in one transaction."},
 				{
 					name: "max_bytes", kind: size, def: "4MiB", min: 1 << 10, max: 1 << 30,
-					doc: "Most bytes of actions in one transaction, estimated; a single larger action has one to itself. About three times as much is held in memory.",
+					doc: "Most bytes of actions in one transaction, estimated; a single larger action has one to itself. About three times as much is held in memory, for each target and the queue.",
 				},
 				{
 					name: "max_delay", kind: duration, def: "5ms", max: int64(time.Minute),
@@ -165,8 +167,6 @@ func pipelineFields() []*field { //nolint:funlen // a table
 				},
 			},
 		},
-		{name: "targets", later: true, standsFor: "target"},
-		{name: "queue", later: true},
 		{name: "notifications", later: true},
 		{name: "mapping", later: true},
 		{name: "verify", later: true},
@@ -180,6 +180,95 @@ func pipelineFields() []*field { //nolint:funlen // a table
 		{name: "sweep", later: true},
 		{name: "with", later: true},
 		{name: "on_compose_error", later: true},
+	}
+}
+
+// The patterns of this version.
+const (
+	patternPush  = "push"
+	patternQueue = "queue"
+)
+
+func targetKinds() []*field {
+	return []*field{
+		{
+			name: "postgres", kind: section, doc: "Tables of a PostgreSQL database.", elsewhere: partsOfURL(),
+			fields: []*field{
+				urlField(),
+				{
+					name: "schema", kind: text,
+					doc: "Schema of the tables, for all entities. Empty: the schema that the entity names (`sales.customer`), else `public`.",
+				},
+				{name: "create", later: true},
+				{name: "evolve", later: true},
+			},
+		},
+		{
+			name: "sqlite", kind: section, doc: "Tables of a SQLite file.", elsewhere: map[string]string{"url": "a SQLite database has a path"},
+			fields: []*field{
+				{name: "path", kind: file, required: true, doc: "The database file. It must exist when the pipeline runs."},
+				{name: "create", later: true},
+				{name: "evolve", later: true},
+			},
+		},
+		{name: "mysql", later: true},
+		{name: "rest", later: true},
+	}
+}
+
+// Bounds of a queue.
+const (
+	// minQueueBytes is what the smallest queue needs: a message is at most about 1 MiB unless a
+	// single change is larger.
+	minQueueBytes = 1 << 20
+	maxQueueBytes = 1 << 50
+	maxQueueKeep  = 10 * 365 * 24 * time.Hour
+)
+
+func embeddedQueueField() *field {
+	return &field{
+		name: "embedded", kind: section,
+		doc: "A NATS JetStream server in the engine's own process; everything that it accepts is on disk before the source hears of it. " +
+			"Pipelines with the same `dir` share the server, those with the same `dir` and `stream` one queue, in which each pipeline with a source has a subject of its own; " +
+			"what one of them says of the directory (`listen`, `token`) or of the stream (`max_bytes`, `keep`) goes for all.",
+		elsewhere: map[string]string{
+			"path": "the directory is called dir", "directory": "it is called dir", "store_dir": "it is called dir",
+			"name": "it is called stream", "topic": "it is called stream", "port": "it is part of listen: HOST:PORT", "host": "it is part of listen: HOST:PORT",
+			"url": "the embedded queue has a dir; a server of its own (nats) is not in this version",
+		},
+		fields: []*field{
+			{
+				name: "dir", kind: directory, def: "waybill-data/queue",
+				doc: "The directory. It is made when missing, and belongs to one process at a time: an engine that finds it taken stands by.",
+			},
+			{
+				name: "stream", kind: identifier, def: "waybill",
+				doc: "The JetStream stream; " + pipelineNameRule + ". Names that end in `_consumers` are refused: they hold who has read how far.",
+			},
+			{
+				name: "max_bytes", kind: size, def: "8GiB", min: minQueueBytes, max: maxQueueBytes,
+				doc: "Most bytes that the stream holds on disk. When it is full the source is held back; nothing is dropped. An action that would not fit even then is refused.",
+			},
+			{
+				name: "keep", kind: duration, def: "0s", max: int64(maxQueueKeep),
+				doc: "For how long an action is kept at least. `0s`: until every target has it.",
+			},
+			{
+				name: "listen", kind: address,
+				doc: "Host and port where NATS clients can read the messages. A host that is not a loopback address needs `token`. " +
+					"Without it nobody but the engine can connect.",
+			},
+			{name: "token", kind: text, secret: true, doc: "What NATS clients have to present. Empty: nothing."},
+			{
+				name: "subject", kind: identifier,
+				doc: "Only for a pipeline without a source: the name of the pipeline whose actions it takes from the queue. It can be left out where there is only one.",
+			},
+			{
+				name: "format", kind: word, def: "cloudevents", words: []string{"cloudevents"}, laterWords: []string{"debezium"},
+				doc: "How a message is written. `cloudevents`: as a CloudEvents 1.0 structured JSON event, one for each action.",
+			},
+			{name: "partition_by", later: true},
+		},
 	}
 }
 

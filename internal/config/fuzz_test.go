@@ -46,11 +46,46 @@ func FuzzParse(f *testing.F) {
 				t.Errorf("pipeline is %+v", p)
 			}
 		}
+		checkPipelines(t, c)
 		onlyAsToken := c.Admin.Token == "SECRET-token" && strings.Count(string(data), "TOKEN") == 1
 		if onlyAsToken && strings.Contains(fmt.Sprintf("%+v %s", c, shown), "SECRET-token") {
 			t.Errorf("the token shows: %+v", c)
 		}
 	})
+}
+
+// checkPipelines: an accepted file has what its patterns need, and streams that are told apart.
+func checkPipelines(t *testing.T, c *Config) {
+	t.Helper()
+	streams := map[string]bool{}
+	for i := range c.Pipelines {
+		p := &c.Pipelines[i]
+		if q := p.Queue.Embedded; p.Pattern == "queue" != (q != nil) {
+			t.Errorf("pattern %s with queue %v", p.Pattern, q)
+		} else if q != nil && (q.Dir == "" || !pipelineName.MatchString(q.Stream) || q.MaxBytes < minQueueBytes || q.Keep < 0 || p.Source.IsSet() != (q.Subject == p.Name) && p.Source.IsSet()) {
+			t.Errorf("queue is %+v", q)
+		}
+		if !p.Queue.IsSet() && (!p.Source.IsSet() || len(p.Targets) == 0) || !p.Source.IsSet() && len(p.Targets) == 0 {
+			t.Errorf("a part is missing: %+v", p)
+		}
+		mine := map[string]bool{}
+		for _, s := range p.SourceStreams() {
+			mine[strings.ToLower(s)] = true
+		}
+		for j := range p.Targets {
+			s := strings.ToLower(p.StreamTo(&p.Targets[j]))
+			if p.Queue.IsSet() && mine[s] {
+				t.Errorf("%s is both hops", s)
+			}
+			mine[s] = true
+		}
+		for s := range mine {
+			if streams[s] {
+				t.Errorf("stream %s is there twice", s)
+			}
+			streams[s] = true
+		}
+	}
 }
 
 func checkFaults(t *testing.T, data []byte, err error) {

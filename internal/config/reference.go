@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 )
@@ -36,18 +37,45 @@ waybill.yaml:14:21: pipelines.crm.batch.max_bytes: must be a size from 1KiB to 1
 
 ## Example
 
+Without a queue:
+
 ` + "```yaml" + `
 %s` + "```" + `
+
+With a queue and two targets:
+
+` + "```yaml" + `
+%s` + "```" + `
+
+Several pipelines may share a queue. What one says of its directory or stream goes for the others:
+
+` + "```yaml" + `
+pipelines:
+  crm:                         # source only: it fills the queue
+    pattern: queue
+    source: {postgres: {url: "${CRM_URL}", capture: outbox}}
+    queue: {embedded: {max_bytes: 64GiB, listen: 127.0.0.1:4222}}
+  erp:
+    pattern: queue
+    source: {sqlite: {path: erp.db, capture: outbox}}
+    queue: {embedded: {}}      # the same queue, with a subject of its own
+    target: {sqlite: {path: from-erp.db}}
+  warehouse:                   # target only: it takes what crm put there
+    pattern: queue
+    queue: {embedded: {subject: crm}}
+    target: {postgres: {url: "${WAREHOUSE_URL}"}}
+` + "```" + `
 `
 
 // Reference is docs/configuration.md: every key with type, default and explanation.
 func Reference() []byte {
-	example, err := Example("push", "postgres", "postgres")
-	if err != nil {
+	example, err := Example(patternPush, "postgres", "postgres")
+	queued, queuedErr := Example(patternQueue, "postgres", "postgres", "sqlite")
+	if err = errors.Join(err, queuedErr); err != nil {
 		panic(fmt.Sprintf("config: reference: %v", err)) // a mistake in example.go
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, referenceIntro, maxFileBytes>>10, maxTokens, example)
+	fmt.Fprintf(&b, referenceIntro, maxFileBytes>>10, maxTokens, example, queued)
 	b.WriteString("\n## Keys\n\n")
 	referenceTable(&b, "", format())
 	referenceSections(&b, "", format())
@@ -64,6 +92,11 @@ func referenceSections(b *strings.Builder, path string, f *field) {
 		}
 		at := referencePath(path, c)
 		fmt.Fprintf(b, "\n### `%s`\n\n%s\n\n", at, c.doc)
+		if c.like != "" {
+			like := referencePath(path, f.has(c.like))
+			fmt.Fprintf(b, "Each is written like [`%s`](%s).\n", like, referenceAnchor(like))
+			continue
+		}
 		referenceTable(b, at, c)
 		referenceSections(b, at, c)
 	}
@@ -92,7 +125,7 @@ func referenceTable(b *strings.Builder, path string, f *field) {
 		case c.kind == word:
 			value = "`" + strings.Join(c.words, "`, `") + "`"
 		case len(c.fields) > 0:
-			value = fmt.Sprintf("[section](#%s)", strings.ReplaceAll(strings.ToLower(referencePath(path, c)), ".", ""))
+			value = fmt.Sprintf("[section](%s)", referenceAnchor(referencePath(path, c)))
 			if first, _, more := strings.Cut(doc, ". "); more { // the rest stands at the section
 				doc = first + "."
 			}
@@ -101,6 +134,8 @@ func referenceTable(b *strings.Builder, path string, f *field) {
 		switch {
 		case c.required:
 			def = "required"
+		case c.neededBy != "":
+			def = c.neededBy
 		case c.def != "":
 			def = "`" + c.def + "`"
 		}
@@ -109,6 +144,11 @@ func referenceTable(b *strings.Builder, path string, f *field) {
 		}
 		fmt.Fprintf(b, "| `%s` | %s | %s | %s |\n", c.name, value, def, doc)
 	}
+}
+
+// referenceAnchor is where the heading of a path is.
+func referenceAnchor(path string) string {
+	return "#" + strings.ReplaceAll(strings.ToLower(path), ".", "")
 }
 
 // referenceLater lists what later versions have.
@@ -122,6 +162,8 @@ func referenceLater(b *strings.Builder, path string, f *field) {
 		if len(c.laterWords) > 0 {
 			fmt.Fprintf(b, "- `%s`: `%s`\n", at, strings.Join(c.laterWords, "`, `"))
 		}
-		referenceLater(b, at, c)
+		if c.like == "" {
+			referenceLater(b, at, c)
+		}
 	}
 }

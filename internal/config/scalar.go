@@ -34,6 +34,10 @@ func (f *field) expects() string {
 		return "HOST:PORT, such as 127.0.0.1:7780"
 	case file:
 		return "the path of a file"
+	case directory:
+		return "the path of a directory"
+	case identifier:
+		return pipelineNameRule
 	case text:
 		return "text in one line"
 	case oneOf:
@@ -121,7 +125,16 @@ func (f *field) parseScalar(s string, v *value) string {
 	case address:
 		return addressProblem(s)
 	case file:
-		return pathProblem(s)
+		if strings.HasSuffix(s, "/") || s == "." || s == ".." {
+			return "must be a file, not a directory"
+		}
+		return pathProblem(s, "file; a database in memory is gone when the process ends")
+	case directory:
+		return pathProblem(s, "directory; a queue in memory is gone when the process ends")
+	case identifier:
+		if !pipelineName.MatchString(s) {
+			return "must be " + f.expects()
+		}
 	case text:
 		if f.secret && strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' }) {
 			return "must be printable ASCII without spaces"
@@ -196,17 +209,16 @@ func loopback(listen string) bool {
 	return strings.EqualFold(host, "localhost")
 }
 
-// pathProblem says what is wrong with the path of a database file.
-func pathProblem(s string) string {
+// pathProblem says what is wrong with the path of a database file or of a queue's directory.
+// insteadOfMemory is what it has to be.
+func pathProblem(s, insteadOfMemory string) string {
 	switch {
 	case strings.HasPrefix(s, ":memory:"):
-		return "must be a file; a database in memory is gone when the process ends"
+		return "must be a " + insteadOfMemory
 	case strings.HasPrefix(s, "file:"), strings.Contains(s, "://"):
 		return "must be a plain path, not a URL"
 	case strings.HasPrefix(s, "~"):
 		return "begins with ~, which is not expanded; write ${HOME}"
-	case strings.HasSuffix(s, "/"), s == ".", s == "..":
-		return "must be a file, not a directory"
 	}
 	return ""
 }

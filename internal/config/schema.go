@@ -54,10 +54,14 @@ func schemaOfKind(f *field) object {
 		o["minProperties"], o["maxProperties"] = 1, 1
 		return o
 	case named:
+		each := schemaOfKind(&field{kind: f.each, fields: f.fields})
+		if len(f.rules) > 0 {
+			each["allOf"] = f.rules
+		}
 		return object{
 			"type": "object", "minProperties": 1,
 			"propertyNames":        object{"pattern": pipelineNamePattern},
-			"additionalProperties": sectionSchema(f),
+			"additionalProperties": each,
 		}
 	case word:
 		return orVariable(object{"enum": f.words})
@@ -71,8 +75,10 @@ func schemaOfKind(f *field) object {
 		return orVariable(object{"type": "string", "pattern": `^postgres(ql)?://`})
 	case address:
 		return orVariable(object{"type": "string", "pattern": `:[0-9]{1,5}$`})
-	case file:
+	case file, directory:
 		return object{"type": "string", "minLength": 1}
+	case identifier:
+		return orVariable(object{"type": "string", "pattern": pipelineNamePattern})
 	}
 	return object{"type": "string"}
 }
@@ -95,4 +101,21 @@ func sectionSchema(f *field) object {
 // orVariable allows what is written with variables beside what s allows.
 func orVariable(s object) object {
 	return object{"anyOf": []object{s, {"$ref": "#/$defs/variable"}}}
+}
+
+// pipelineRules say what checkParts says: which of source, queue and targets a pattern needs.
+func pipelineRules() []object {
+	need := func(keys ...string) object { return object{"required": keys} }
+	pattern := func(is string, then object) object {
+		return object{"if": object{"properties": object{"pattern": object{"const": is}}, "required": []string{"pattern"}}, "then": then}
+	}
+	return []object{
+		{"not": need("target", "targets")},
+		pattern(patternPush, object{
+			"required": []string{"source"}, "anyOf": []object{need("target"), need("targets")}, "properties": object{"queue": false},
+		}),
+		pattern(patternQueue, object{
+			"required": []string{"queue"}, "anyOf": []object{need("source"), need("target"), need("targets")},
+		}),
+	}
 }
