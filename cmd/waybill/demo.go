@@ -24,10 +24,12 @@ func (a *app) newDemoCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "demo",
 		Short: "Show a live integration that is broken on purpose",
-		Long: `Runs a customer master and a CRM, both SQLite, with people at work in the master and
-waybill carrying what they do to the CRM. Meanwhile the engine is killed in the middle of its
-transactions, the CRM is taken away twice, and an observer looks for half-done work. At the
-end both databases are compared by plain SQL that shares no code with the engine.
+		Long: `Runs a customer master, a CRM and a warehouse, all SQLite, with people at work in the master,
+and waybill carrying what they do through a queue on disk to the other two. Meanwhile the
+engine is killed in the middle of its transactions, of its writes to the queue, and with the
+queue full; the CRM is taken away twice, and the queue is seen filling and draining while
+neither the people nor the warehouse wait; observers look for half-done work. At the end all
+databases are compared by plain SQL that shares no code with the engine.
 
 Nothing is needed and nothing is left behind, unless --dir or --keep says so or something was
 found. Exit 3 if the databases differ.`,
@@ -40,9 +42,9 @@ found. Exit 3 if the databases differ.`,
 			return a.demo(cmd.Context(), length, dir, keep || dir != "")
 		},
 	}
-	cmd.Flags().DurationVar(&length, "for", 20*time.Second, "how long people work; the rest takes a few seconds more")
-	cmd.Flags().StringVar(&dir, "dir", "", "where the databases are made and kept: a new or empty `DIR`")
-	cmd.Flags().BoolVar(&keep, "keep", false, "keep the databases, and say where they are")
+	cmd.Flags().DurationVar(&length, "for", 24*time.Second, "how long people work; the rest takes a few seconds more")
+	cmd.Flags().StringVar(&dir, "dir", "", "where databases and queue are made and kept: a new or empty `DIR`")
+	cmd.Flags().BoolVar(&keep, "keep", false, "keep databases and queue, and say where they are")
 	return cmd
 }
 

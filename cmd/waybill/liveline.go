@@ -1,43 +1,52 @@
 package main
 
 import (
-	"fmt"
 	"io"
+	"strings"
 	"sync"
 )
 
-// liveLine is stderr with one line at its end that is drawn over and over. Other output
-// wipes the line first, so that log lines and progress do not mix.
+// liveLine is stderr with a line, or a few, at its end that are drawn over and over. Other
+// output wipes them first, so that log lines and progress do not mix.
 type liveLine struct {
 	mu    sync.Mutex
 	w     io.Writer
-	shown bool
+	shown int // lines
 }
 
 // Write implements io.Writer.
 func (l *liveLine) Write(p []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.wipe()
+	if l.shown > 0 {
+		_, _ = io.WriteString(l.w, l.wipe())
+	}
 	return l.w.Write(p)
 }
 
-// show replaces the line; an empty one wipes it.
-func (l *liveLine) show(line string) {
+// show replaces the lines, none of which may be wider than the screen; an empty text wipes them.
+func (l *liveLine) show(text string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.wipe()
-	if line != "" {
-		fmt.Fprint(l.w, line)
-		l.shown = true
+	before := l.wipe()
+	if text != "" {
+		l.shown = 1 + strings.Count(text, "\n")
+	}
+	if before+text != "" {
+		_, _ = io.WriteString(l.w, before+text) // in one write, or it flickers
 	}
 }
 
-func (l *liveLine) wipe() {
-	if l.shown {
-		fmt.Fprint(l.w, "\r\x1b[K")
-		l.shown = false
+const wiped = "\r\x1b[K"
+
+// wipe is what removes the lines that are shown.
+func (l *liveLine) wipe() string {
+	if l.shown == 0 {
+		return ""
 	}
+	up := strings.Repeat(wiped+"\x1b[A", l.shown-1)
+	l.shown = 0
+	return up + wiped
 }
 
 // watched reports whether people watch the stream.

@@ -28,6 +28,20 @@ func TestLiveLine(t *testing.T) {
 	}
 }
 
+// TestLiveLines: of several lines each is wiped, from the last one up.
+func TestLiveLines(t *testing.T) {
+	var b strings.Builder
+	l := &liveLine{w: &b}
+	l.show("one\ntwo\nthree")
+	l.show("four")
+	l.show("")
+	l.show("")
+	const wipe, up = "\r\x1b[K", "\x1b[A"
+	if want := "one\ntwo\nthree" + wipe + up + wipe + up + wipe + "four" + wipe; b.String() != want {
+		t.Errorf("%q, want %q", b.String(), want)
+	}
+}
+
 func TestProgressLine(t *testing.T) {
 	e := &engine{}
 	for _, name := range []string{"crm", "erp"} {

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -36,8 +37,8 @@ type Options struct {
 type Screen struct {
 	// W takes lines of what happened, for good.
 	W io.Writer
-	// Live shows one line at the end that is drawn over and over; nil where nobody watches.
-	Live func(line string)
+	// Live shows a few lines at the end that are drawn over and over; nil where nobody watches.
+	Live func(lines string)
 	// Width is the number of columns; it is asked for with Live only.
 	Width  func() int
 	Colour bool
@@ -51,10 +52,16 @@ type show struct {
 	now      *process // the engine at work
 	striker  *striker
 	aimed    int // strikes so far
+	gauge    *gauge
+	away     atomic.Bool // the CRM is
 	workload *workload
-	observer *observer
+	observer *observer // of the CRM
+	glancer  *observer // of the warehouse
 	report   *Report
 }
+
+// files of the demo.
+func (o *Options) file(name string) string { return filepath.Join(o.Dir, name) }
 
 // Run plays the whole demo and returns what is to be told. It has ended every process and
 // goroutine when it returns. An error means that the demo itself could not run or that ctx
@@ -76,12 +83,11 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 
 func run(ctx context.Context, o Options) (_ *Report, err error) {
 	s := &show{Options: o, started: time.Now(), report: &Report{Dir: o.Dir, ForSeconds: o.For.Seconds()}}
-	master, crm := filepath.Join(o.Dir, "master.db"), filepath.Join(o.Dir, "crm.db")
-	if err := createDB(ctx, master, masterSchema); err != nil {
-		return nil, err
-	}
-	if err := createDB(ctx, crm, crmSchema); err != nil {
-		return nil, err
+	master, crm, warehouse := o.file("master.db"), o.file("crm.db"), o.file("warehouse.db")
+	for path, schema := range map[string]string{master: masterSchema, crm: targetSchema, warehouse: targetSchema} {
+		if err := createDB(ctx, path, schema); err != nil {
+			return nil, err
+		}
 	}
 	if s.engine, err = newEngine(o.Exe, o.Dir); err != nil {
 		return nil, err
@@ -90,24 +96,21 @@ func run(ctx context.Context, o Options) (_ *Report, err error) {
 	if err := s.engine.runToEnd(ctx, "outbox", "install", pipeline); err != nil {
 		return nil, err
 	}
-	s.event("customer master and CRM ready, outbox installed; %d clerks at work", clerks)
+	s.event("customer master, queue, CRM and warehouse ready; %d clerks at work", clerks)
 
 	db, err := openDB(master, clerks, "synchronous(NORMAL)")
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
-	s.workload, s.observer, s.striker = newWorkload(db), &observer{path: crm}, newStriker(crm)
+	s.workload, s.gauge = newWorkload(db), newGauge()
+	s.observer, s.glancer = &observer{path: crm, every: lookEvery}, &observer{path: warehouse, every: glanceEvery}
+	s.striker = newStriker(crm, o.file("queue"))
 	defer s.striker.close() // after the observer ended
 	if err := s.live(ctx); err != nil {
 		return nil, err
 	}
-	verdict, err := Judge(ctx, master, crm)
-	if err != nil {
-		return nil, err
-	}
-	s.conclude(verdict)
-	return s.report, nil
+	return s.report, s.conclude(ctx, master, crm, warehouse)
 }
 
 // live is the part with everything running: work, observation, kills, outages, and at the end
@@ -125,14 +128,17 @@ func (s *show) live(ctx context.Context) error {
 			giveUp(err)
 		}
 	})
-	watch.Go(func() {
-		if err := s.observer.run(watching); err != nil {
-			giveUp(err)
-		}
-	})
+	for _, o := range []*observer{s.observer, s.glancer} {
+		watch.Go(func() {
+			if err := o.run(watching); err != nil {
+				giveUp(err)
+			}
+		})
+	}
+	watch.Go(func() { s.gauge.run(watching) })
 	watch.Go(func() { s.draw(watching) })
 
-	err := s.direct(all)
+	err := s.direct(all, func() { stopWork(); work.Wait() })
 	stopWork()
 	work.Wait()
 	if err == nil {
@@ -146,14 +152,14 @@ func (s *show) live(ctx context.Context) error {
 	return err
 }
 
-// direct starts the engine and plays the script. It returns nil when the engine gave up:
-// then that is what the demo has to show.
-func (s *show) direct(ctx context.Context) (err error) {
+// direct starts the engine, plays the script, and, once the clerks went home, watches the queue
+// run empty. It returns nil when the engine gave up: then that is what the demo has to show.
+func (s *show) direct(ctx context.Context, goHome func()) (err error) {
 	begun := time.Now()
 	defer func() { s.now.stop() }()
 	steps := plan(s.For)
 	s.report.Kills.Planned = kills(steps)
-	err = s.startEngine(ctx)
+	err = s.startEngine(ctx, toQueue, toCRM, toWarehouse)
 	for _, step := range steps {
 		if err == nil {
 			err = s.wait(ctx, time.Until(begun.Add(step.at)))
@@ -165,6 +171,10 @@ func (s *show) direct(ctx context.Context) (err error) {
 	if err == nil {
 		err = s.wait(ctx, time.Until(begun.Add(s.For)))
 	}
+	if err == nil {
+		goHome()
+		err = s.runEmpty(ctx)
+	}
 	if isEngineError(err) && ctx.Err() == nil {
 		s.report.EngineError = err.Error()
 		s.event("%v", err)
@@ -173,11 +183,31 @@ func (s *show) direct(ctx context.Context) (err error) {
 	return err
 }
 
-func (s *show) startEngine(ctx context.Context) (err error) {
+// runEmpty waits until both targets have what is at the master and nothing is left in the
+// queue for them, by the engine's own account.
+func (s *show) runEmpty(ctx context.Context) error {
+	begun, written := time.Now(), s.workload.written.Load()
+	arrived := func(o *observer) func(level) bool {
+		return func(l level) bool { return l.Actions == 0 && o.applied.Load() >= written }
+	}
+	if _, err := s.gauge.await(ctx, s.now, toCRM, drainTimeout, arrived(s.observer)); err != nil {
+		return err
+	}
+	if _, err := s.gauge.await(ctx, s.now, toWarehouse, drainTimeout, arrived(s.glancer)); err != nil {
+		return err
+	}
+	s.report.Queue.RanEmpty = true
+	s.event("clerks gone home; the queue was empty within %s", short(time.Since(begun)))
+	return nil
+}
+
+// startEngine starts one and waits until it carries the streams.
+func (s *show) startEngine(ctx context.Context, streams ...string) (err error) {
 	if s.now, err = s.engine.start("run"); err != nil {
 		return err
 	}
-	return s.now.carries(ctx)
+	s.gauge.of(s.now)
+	return s.now.carries(ctx, streams...)
 }
 
 // wait lets time pass, unless the engine ends by itself.
@@ -211,20 +241,29 @@ func (s *show) catchUp(ctx context.Context) error {
 	return err
 }
 
-// conclude fills in what is known at the end.
-func (s *show) conclude(v Verdict) {
+// conclude judges, and fills in what is known at the end.
+func (s *show) conclude(ctx context.Context, master, crm, warehouse string) (err error) {
 	r := s.report
-	r.Verdict = v
-	r.RolledBack = s.workload.rolledBack.Load()
-	var suppressed uint64
-	suppressed, r.Retries = s.engine.told()
-	r.Suppressed = suppressed
-	r.Observer = Observer{
-		Looks: s.observer.looks.Load(), Fresh: s.observer.fresh.Load(), Full: s.observer.full.Load(), Torn: s.observer.torn.Load(),
+	if r.Verdict, err = Judge(ctx, master, crm); err != nil {
+		return err
 	}
+	if r.Warehouse, err = Judge(ctx, master, warehouse); err != nil {
+		return err
+	}
+	if r.Queue.Left, err = JudgeQueue(ctx, s.file("queue"), master, crm, warehouse); err != nil {
+		return err
+	}
+	r.Queue.Peak = s.gauge.peak(toCRM)
+	r.Queue.course = map[string][]int64{toCRM: s.gauge.columns(toCRM, chartWidth), toWarehouse: s.gauge.columns(toWarehouse, chartWidth)}
+	r.Saves, r.SavesWithoutCRM = s.workload.pace.told()
+	r.RolledBack = s.workload.rolledBack.Load()
+	r.Suppressed, r.Retries = s.engine.told()
+	r.Observer = s.observer.told()
+	r.WarehouseObserver = s.glancer.told()
 	r.Seconds = time.Since(s.started).Seconds()
 	r.Fault = r.fault()
 	r.Passed = r.Fault == ""
+	return nil
 }
 
 // CheckDir makes sure that dir exists and is empty, creating it where it is missing.

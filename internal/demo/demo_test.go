@@ -136,14 +136,18 @@ func TestDemo(t *testing.T) {
 		t.Errorf("%d actions were written, %d applied", r.Verdict.Written, r.Verdict.Applied)
 	case r.Kills.Planned != 4 || r.Kills.Survived != 4:
 		t.Errorf("kills: %+v", r.Kills)
-	case runtime.GOOS == "linux" && r.Kills.InTransaction+r.Kills.AfterCommit == 0:
+	case runtime.GOOS == "linux" && r.Kills.InTransaction+r.Kills.AfterCommit+r.Kills.InQueueWrite == 0:
 		t.Errorf("no kill struck where it was aimed: %+v", r.Kills)
 	case r.Suppressed == 0:
 		t.Error("nothing was redelivered and suppressed")
-	case len(r.Outages) != 2 || r.Outages[0].Backlog == 0:
+	case len(r.Outages) != 2 || r.Outages[0].Queued.Actions < 100 || r.Outages[0].Written < 100 || r.Outages[0].Warehouse < 100:
 		t.Errorf("outages: %+v", r.Outages)
-	case r.Observer.Fresh < 10 || r.Observer.Torn != 0:
-		t.Errorf("observer: %+v", r.Observer)
+	case r.Queue.Peak.Actions < 100 || r.Queue.Peak.Bytes == 0 || r.Queue.BeforeKill == 0 || !r.Queue.RanEmpty || !r.Queue.Left.Newest:
+		t.Errorf("queue: %+v", r.Queue)
+	case r.Warehouse.Applied != r.Verdict.Written:
+		t.Errorf("%d actions arrived at the warehouse", r.Warehouse.Applied)
+	case r.Observer.Fresh < 10 || r.Observer.Torn != 0 || r.WarehouseObserver.Fresh == 0:
+		t.Errorf("observers: %+v, %+v", r.Observer, r.WarehouseObserver)
 	case r.RolledBack == 0:
 		t.Error("nothing was rolled back")
 	case r.Dir != kept:

@@ -17,9 +17,16 @@ import (
 )
 
 const (
-	pipeline     = "crm"
-	startTimeout = 15 * time.Second // until the engine says that it carries
-	stopTimeout  = 5 * time.Second  // for a clean stop, then it is killed
+	pipeline     = "customers"
+	startTimeout = 20 * time.Second // until the engine says that it carries
+	stopTimeout  = 10 * time.Second // for a clean stop, then it is killed
+)
+
+// The streams: from the master into the queue, and from there to each target.
+const (
+	toQueue     = pipeline + "/embedded"
+	toCRM       = pipeline + "/crm"
+	toWarehouse = pipeline + "/warehouse"
 )
 
 // engine starts the program under demonstration: as processes of its own, as a user would.
@@ -37,15 +44,20 @@ type engine struct {
 // newEngine writes the configuration; it starts nothing.
 func newEngine(exe, dir string) (*engine, error) {
 	e := &engine{exe: exe, dir: dir, config: filepath.Join(dir, "waybill.yaml")}
-	text := fmt.Sprintf(`# The demo's pipeline: from the customer master's outbox to the CRM.
+	text := fmt.Sprintf(`# The demo's pipeline: from the customer master's outbox into a queue, and from there to a
+# CRM and a warehouse, each at its own pace.
 pipelines:
   %s:
-    pattern: push
+    pattern: queue
     source: {sqlite: {path: %s, capture: outbox}}
-    target: {sqlite: {path: %s}}
+    queue: {embedded: {dir: %s}}
+    targets:
+      crm: {sqlite: {path: %s}}
+      warehouse: {sqlite: {path: %s}}
 state: {sqlite: {path: %s}}
 admin: {listen: "127.0.0.1:0"}
-`, pipeline, yamlText(e.file("master.db")), yamlText(e.file("crm.db")), yamlText(e.file("engine", "state.db")))
+`, pipeline, yamlText(e.file("master.db")), yamlText(e.file("queue")), yamlText(e.file("crm.db")), yamlText(e.file("warehouse.db")),
+		yamlText(e.file("engine", "state.db")))
 	if err := os.WriteFile(e.config, []byte(text), 0o600); err != nil {
 		return nil, fmt.Errorf("write the demo's configuration: %w", err)
 	}
@@ -69,21 +81,22 @@ func yamlText(s string) string {
 
 // process is one engine at work.
 type process struct {
-	cmd      *exec.Cmd
-	carrying chan struct{} // closed when it has taken the stream
-	exited   chan struct{} // closed when it has ended and was waited for
-	err      error         // how, once exited
+	cmd    *exec.Cmd
+	exited chan struct{} // closed when it has ended and was waited for
+	err    error         // how, once exited
+	news   chan struct{} // has something when it may carry more than before
 
-	engine *engine
-	mu     sync.Mutex
-	said   []byte // the line being written
-	began  bool
-	last   string // what it complained of last
+	engine   *engine
+	mu       sync.Mutex
+	said     []byte          // the line being written
+	carrying map[string]bool // the streams that it has taken
+	admin    string          // where it answers, once it does
+	last     string          // what it complained of last
 }
 
 // start starts the program with the arguments given.
 func (e *engine) start(args ...string) (*process, error) {
-	p := &process{engine: e, carrying: make(chan struct{}), exited: make(chan struct{})}
+	p := &process{engine: e, exited: make(chan struct{}), news: make(chan struct{}, 1), carrying: map[string]bool{}}
 	p.cmd = exec.Command(e.exe, append([]string{"--config", e.config, "--log-format", "json"}, args...)...) //nolint:gosec,noctx // this very program; stopped by stop
 	p.cmd.Stderr = p
 	p.cmd.SysProcAttr = childAttr()
@@ -116,20 +129,43 @@ func (e *engine) runToEnd(ctx context.Context, args ...string) error {
 	return nil
 }
 
-// carries waits until the engine has taken the stream.
-func (p *process) carries(ctx context.Context) error {
+// carries waits until the engine has taken the streams.
+func (p *process) carries(ctx context.Context, streams ...string) error {
 	timer := time.NewTimer(startTimeout)
 	defer timer.Stop()
-	select {
-	case <-p.carrying:
-		return nil
-	case <-p.exited:
-		return &engineError{p.complaint()}
-	case <-timer.C:
-		return &engineError{fmt.Sprintf("it did not take the stream within %s: %s", startTimeout, p.complaint())}
-	case <-ctx.Done():
-		return ctx.Err()
+	for {
+		missing := p.lacks(streams)
+		if len(missing) == 0 {
+			return nil
+		}
+		select {
+		case <-p.news:
+		case <-p.exited:
+			return &engineError{p.complaint()}
+		case <-timer.C:
+			return &engineError{fmt.Sprintf("it did not take %s within %s: %s", strings.Join(missing, ", "), startTimeout, p.complaint())}
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 	}
+}
+
+func (p *process) lacks(streams []string) (missing []string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, s := range streams {
+		if !p.carrying[s] {
+			missing = append(missing, s)
+		}
+	}
+	return missing
+}
+
+// answersAt is the address of its status; empty as long as it has none.
+func (p *process) answersAt() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.admin
 }
 
 // engineError: the engine ended by itself, or does not do its work.
@@ -188,13 +224,14 @@ func (p *process) Write(b []byte) (int, error) {
 }
 
 // hear understands one line. What the engine says of suppressed deliveries is when it takes
-// the stream.
+// a stream.
 func (p *process) hear(line []byte) {
 	var said struct {
-		Level      string  `json:"level"`
 		Msg        string  `json:"msg"`
 		Error      string  `json:"error"`
+		Stream     string  `json:"stream"`
 		Suppressed *uint64 `json:"suppressed"`
+		Listen     string  `json:"listen"`
 	}
 	if json.Unmarshal(line, &said) != nil {
 		p.last = strings.TrimPrefix(string(line), "waybill: ")
@@ -203,10 +240,13 @@ func (p *process) hear(line []byte) {
 	switch {
 	case said.Suppressed != nil:
 		p.engine.add(*said.Suppressed, 0)
-		if !p.began {
-			p.began = true
-			close(p.carrying)
+		p.carrying[said.Stream] = true
+		select {
+		case p.news <- struct{}{}:
+		default:
 		}
+	case said.Msg == "admin address open":
+		p.admin = said.Listen
 	case said.Msg == "trying again":
 		p.engine.add(0, 1)
 	}

@@ -23,7 +23,7 @@ func newPair(t *testing.T, actions int) pair {
 	if err := createDB(t.Context(), p.master, masterSchema+outboxTable); err != nil {
 		t.Fatal(err)
 	}
-	if err := createDB(t.Context(), p.crm, crmSchema); err != nil {
+	if err := createDB(t.Context(), p.crm, targetSchema); err != nil {
 		t.Fatal(err)
 	}
 	db := open(t, p.master)
@@ -206,7 +206,7 @@ from journal j where b is not null order by j.action limit 1`)
 // TestObserver sees the two halves of an action that is committed in two transactions.
 func TestObserver(t *testing.T) {
 	p := newPair(t, 100)
-	o := &observer{path: p.crm}
+	o := &observer{path: p.crm, every: lookEvery}
 	defer o.close()
 	look := func() (torn int64) {
 		t.Helper()

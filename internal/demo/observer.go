@@ -11,15 +11,17 @@ import (
 )
 
 const (
-	lookEvery     = 2 * time.Millisecond
+	lookEvery     = 2 * time.Millisecond  // at the CRM
+	glanceEvery   = 20 * time.Millisecond // at the warehouse
 	fullLookEvery = time.Second
 )
 
-// observer looks at the CRM as any application would, in read transactions of its own. A look
+// observer looks at a target as any application would, in read transactions of its own. A look
 // checks every action, and every customer, that arrived since the last one; once a second it
 // checks everything.
 type observer struct {
-	path string
+	path  string
+	every time.Duration
 
 	looks   atomic.Int64
 	fresh   atomic.Int64 // looks that found something new
@@ -37,7 +39,7 @@ type observer struct {
 // run looks until ctx ends.
 func (o *observer) run(ctx context.Context) error {
 	defer o.close()
-	tick := time.NewTicker(lookEvery)
+	tick := time.NewTicker(o.every)
 	defer tick.Stop()
 	for {
 		select {
@@ -46,12 +48,12 @@ func (o *observer) run(ctx context.Context) error {
 		case <-tick.C:
 		}
 		if err := o.once(context.WithoutCancel(ctx)); err != nil {
-			return fmt.Errorf("observe the CRM: %w", err)
+			return fmt.Errorf("observe %s: %w", o.path, err)
 		}
 	}
 }
 
-// pause lets go of the CRM until resume.
+// pause lets go of the target until resume.
 func (o *observer) pause() error {
 	o.mu.Lock()
 	db := o.db
@@ -87,6 +89,10 @@ func (o *observer) once(ctx context.Context) (err error) {
 	}
 	defer func() { err = errors.Join(err, tx.Rollback()) }()
 	return o.look(ctx, tx)
+}
+
+func (o *observer) told() Observer {
+	return Observer{Looks: o.looks.Load(), Fresh: o.fresh.Load(), Full: o.full.Load(), Torn: o.torn.Load()}
 }
 
 const (

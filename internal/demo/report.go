@@ -2,13 +2,7 @@ package demo
 
 import (
 	"fmt"
-	"io"
-	"path/filepath"
 	"strings"
-	"time"
-
-	"github.com/jedib0t/go-pretty/v6/table"
-	"github.com/jedib0t/go-pretty/v6/text"
 )
 
 // Report is what the demo did and found.
@@ -22,14 +16,31 @@ type Report struct {
 	RolledBack int64 `json:"rolled_back"` // transactions that were written and rolled back
 	// Suppressed: deliveries that the source had no acknowledgement for when an engine started,
 	// and that the target's position showed to be applied.
-	Suppressed     uint64   `json:"redelivered_and_suppressed"`
-	Retries        int      `json:"retries"` // attempts that failed and were made again
-	Kills          Kills    `json:"kills"`
-	Outages        []Outage `json:"outages"`
-	CatchUpSeconds float64  `json:"catch_up_seconds"`
-	Observer       Observer `json:"observer"`
-	Verdict        Verdict  `json:"verdict"`
-	EngineError    string   `json:"engine_error,omitempty"` // it gave up by itself
+	Suppressed uint64   `json:"redelivered_and_suppressed"`
+	Retries    int      `json:"retries"` // attempts that failed and were made again
+	Kills      Kills    `json:"kills"`
+	Outages    []Outage `json:"outages"`
+	Queue      Queue    `json:"queue"`
+	// Saves are the clerks' with the CRM there; SavesWithoutCRM those during its outages.
+	Saves             Saves    `json:"saves"`
+	SavesWithoutCRM   Saves    `json:"saves_without_crm"`
+	CatchUpSeconds    float64  `json:"catch_up_seconds"`
+	Observer          Observer `json:"observer"`           // of the CRM
+	WarehouseObserver Observer `json:"warehouse_observer"` // which looks less often
+	Verdict           Verdict  `json:"verdict"`            // on the CRM
+	Warehouse         Verdict  `json:"warehouse"`
+	EngineError       string   `json:"engine_error,omitempty"` // it gave up by itself
+}
+
+// Queue is what was seen of the queue between the master and the targets.
+type Queue struct {
+	Peak       level `json:"peak"`        // that waited for the CRM
+	BeforeKill int64 `json:"before_kill"` // actions that waited for the CRM when the engine was killed with the queue full
+	AfterKill  int64 `json:"after_kill"`  // that the next engine found; the clerks went on meanwhile
+	RanEmpty   bool  `json:"ran_empty"`   // at the end, by the engine's account
+	Left       Left  `json:"left"`        // at the end, by the judge's
+
+	course map[string][]int64 // by stream, in columns
 }
 
 // Kills of the engine by SIGKILL.
@@ -37,11 +48,13 @@ type Kills struct {
 	Planned  int `json:"planned"`
 	Done     int `json:"done"`
 	Survived int `json:"survived"` // a new engine went on
-	// InTransaction struck, for certain, while a write transaction was open at the CRM, and
-	// AfterCommit when one had been committed and nothing else had happened.
+	// InTransaction struck, for certain, while a write transaction was open at the CRM,
+	// AfterCommit when one had been committed and nothing else had happened, and
+	// InQueueWrite while a batch was on its way into the queue.
 	InTransaction      int     `json:"in_transaction"`
 	AfterCommit        int     `json:"after_commit"`
-	WhileAway          int     `json:"while_away"`           // struck during an outage
+	InQueueWrite       int     `json:"in_queue_write"`
+	WhileAway          int     `json:"while_away"`           // struck during an outage, with the queue full
 	SlowestBackSeconds float64 `json:"slowest_back_seconds"` // from the restart to carrying again
 }
 
@@ -49,11 +62,13 @@ type Kills struct {
 type Outage struct {
 	What           string  `json:"what"`
 	Seconds        float64 `json:"seconds"`
-	Backlog        int64   `json:"backlog"` // actions waiting when it ended
-	DrainedSeconds float64 `json:"drained_seconds"`
+	Written        int64   `json:"written"`         // actions that the clerks saved meanwhile
+	Warehouse      int64   `json:"warehouse"`       // actions that arrived at the warehouse meanwhile
+	Queued         level   `json:"queued"`          // for the CRM, when it ended
+	DrainedSeconds float64 `json:"drained_seconds"` // from its end until all of that was at the CRM
 }
 
-// Observer is what was seen at the CRM while it was written.
+// Observer is what was seen at a target while it was written.
 type Observer struct {
 	Looks int64 `json:"looks"`
 	Fresh int64 `json:"looks_with_news"`
@@ -61,147 +76,83 @@ type Observer struct {
 	Torn  int64 `json:"looks_that_saw_a_torn_action"`
 }
 
-// Differences is the damage in the databases and what the observer saw of it.
-func (r *Report) Differences() int64 { return r.Verdict.Differences() + r.Observer.Torn }
+// Differences is the damage in the databases, what the observers saw of it, and what is wrong in the queue.
+func (r *Report) Differences() int64 {
+	return r.Verdict.Differences() + r.Warehouse.Differences() + r.Observer.Torn + r.WarehouseObserver.Torn + r.Queue.Left.Foreign
+}
 
 // fault is why the demo did not pass; empty if it did.
 func (r *Report) fault() string {
-	v := &r.Verdict
+	v, w, q := &r.Verdict, &r.Warehouse, &r.Queue
 	switch {
 	case r.Differences() > 0:
 		return "found " + r.damage()
 	case r.EngineError != "":
 		return r.EngineError
-	case v.Written == 0 || v.Applied != v.Written:
-		return fmt.Sprintf("%d actions were written and %d applied", v.Written, v.Applied)
+	case v.Written == 0 || v.Applied != v.Written || w.Applied != v.Written:
+		return fmt.Sprintf("%d actions were written, %d applied at the CRM and %d at the warehouse", v.Written, v.Applied, w.Applied)
+	case q.AfterKill < q.BeforeKill:
+		return fmt.Sprintf("the queue held %d actions when the engine was killed, and %d when the next one opened it", q.BeforeKill, q.AfterKill)
+	case !q.RanEmpty || q.Left.Lacking > 0:
+		return fmt.Sprintf("the queue did not run empty: it holds %d actions that a target lacks", q.Left.Lacking)
+	case !q.Left.Newest:
+		return "the last message of the queue is not the last action of the master"
 	case r.Kills.Survived < r.Kills.Planned:
 		return fmt.Sprintf("%d of %d kills were done and survived", r.Kills.Survived, r.Kills.Planned)
 	case len(r.Outages) < 2:
 		return fmt.Sprintf("%d of 2 outages took place", len(r.Outages))
-	case r.Observer.Fresh == 0:
-		return "the observer saw nothing"
+	case r.Observer.Fresh == 0 || r.WarehouseObserver.Fresh == 0:
+		return "the observers saw nothing"
+	}
+	return r.stalled()
+}
+
+// stalled tells where somebody waited for the CRM during an outage.
+func (r *Report) stalled() string {
+	for i := range r.Outages {
+		switch o := &r.Outages[i]; {
+		case o.Written == 0:
+			return fmt.Sprintf("nothing was saved at the master in the %.1f s without the CRM", o.Seconds)
+		case o.Queued.Actions == 0:
+			return fmt.Sprintf("nothing queued in the %.1f s without the CRM", o.Seconds)
+		case o.Warehouse == 0:
+			return fmt.Sprintf("nothing arrived at the warehouse in the %.1f s without the CRM", o.Seconds)
+		}
 	}
 	return ""
 }
 
 // damage lists what was found, by its words.
 func (r *Report) damage() string {
-	v := &r.Verdict
 	var parts []string
-	for _, d := range []struct {
-		n    int64
-		word string
-	}{
-		{v.Lost(), "lost"}, {v.Doubled, "doubled"}, {v.Torn() + r.Observer.Torn, "torn"}, {v.OutOfOrder, "out of order"}, {v.Different + v.Invented, "different"},
-	} {
-		if d.n > 0 {
-			parts = append(parts, thousands(d.n)+" "+d.word)
+	for _, d := range r.findings() {
+		if n := d.crm + d.warehouse; n > 0 {
+			parts = append(parts, thousands(n)+" "+d.word)
 		}
+	}
+	if n := r.Queue.Left.Foreign; n > 0 {
+		parts = append(parts, thousands(n)+" in the queue that are not the master's")
 	}
 	return strings.Join(parts, ", ")
 }
 
-// Print writes the table for people, and where the databases are if they are kept.
-func (r *Report) Print(w io.Writer, colour bool) {
-	s := Screen{Colour: colour}
-	v := &r.Verdict
-	fmt.Fprintf(w, "\n%s\n\n", s.paint(bold, "customer master  ──▶  waybill  ──▶  CRM"))
-	t := table.NewWriter()
-	t.SetStyle(table.StyleRounded)
-	t.Style().Format.Header = text.FormatDefault
-	t.SetColumnConfigs([]table.ColumnConfig{{Number: 2, Align: text.AlignRight, AlignHeader: text.AlignRight}})
-	t.AppendHeader(table.Row{"what happened", "", fmt.Sprintf("in %.1f s", r.Seconds)})
-	t.AppendRow(table.Row{"actions written", thousands(v.Written), r.kinds()})
-	t.AppendRow(table.Row{"applied at the CRM", thousands(v.Applied), thousands(v.Changes) + " changed rows"})
-	t.AppendRow(table.Row{"redelivered, suppressed", thousands(r.Suppressed), "at-least-once would apply them twice"})
-	t.AppendRow(table.Row{"rolled back", thousands(r.RolledBack), "by the application; none may arrive"})
-	t.AppendRow(table.Row{"kills survived", r.Kills.Survived, r.killed()})
-	t.AppendRow(table.Row{"outages survived", len(r.Outages), r.outages()})
-	t.AppendSeparator()
-	t.AppendRow(table.Row{s.paint(bold, "what was found"), "", "by plain SQL over both"})
-	t.AppendSeparator()
-	row := func(name string, n int64, note string) {
-		figure := s.paint(green+";"+bold, "0")
-		if n != 0 {
-			figure = s.paint(red+";"+bold, thousands(n))
-		}
-		t.AppendRow(table.Row{name, figure, note})
-	}
-	row("lost", v.Lost(), fmt.Sprintf("of %s actions and %s rows", thousands(v.Written), thousands(v.Rows)))
-	row("doubled", v.Doubled, "actions that arrived more than once")
-	row("torn", v.Torn()+r.Observer.Torn, fmt.Sprintf("in %s looks at the CRM meanwhile", thousands(r.Observer.Looks)))
-	row("out of order", v.OutOfOrder, "actions that arrived after a later one")
-	row("different", v.Different+v.Invented, "values, or rows of rolled back actions")
-	fmt.Fprintln(w, t.Render())
-	fmt.Fprintln(w)
-	r.printEnd(w, s)
+// finding is one kind of damage at either target.
+type finding struct {
+	word           string
+	crm, warehouse int64
+	note           string
 }
 
-func (r *Report) printEnd(w io.Writer, s Screen) {
-	if r.Passed {
-		fmt.Fprintf(w, "%s Every action arrived: whole, in order, once.\n", s.paint(green+";"+bold, "✓"))
-	} else {
-		fmt.Fprintf(w, "%s Not as promised: %s\n", s.paint(red+";"+bold, "✗"), r.Fault)
-		if r.EngineError != "" && r.EngineError != r.Fault {
-			fmt.Fprintf(w, "  %s\n", r.EngineError)
-		}
+func (r *Report) findings() []finding {
+	v, w := &r.Verdict, &r.Warehouse
+	return []finding{
+		{"lost", v.Lost(), w.Lost(), fmt.Sprintf("of %s actions and %s rows", thousands(v.Written), thousands(v.Rows))},
+		{"doubled", v.Doubled, w.Doubled, "actions that arrived more than once"},
+		{
+			"torn", v.Torn() + r.Observer.Torn, w.Torn() + r.WarehouseObserver.Torn,
+			fmt.Sprintf("in %s looks at both meanwhile", thousands(r.Observer.Looks+r.WarehouseObserver.Looks)),
+		},
+		{"out of order", v.OutOfOrder, w.OutOfOrder, "actions that arrived after a later one"},
+		{"different", v.Different + v.Invented, w.Different + w.Invented, "values, or rows of rolled back actions"},
 	}
-	if r.Dir != "" {
-		fmt.Fprintf(w, `
-Look yourself, with any SQLite shell:
-  sqlite3 %[1]s
-    attach '%[2]s' as master;
-    select count(*) from master.journal where action not in (select action from journal);   -- lost
-    select action, count(*) from arrival group by action, part having count(*) > 1;         -- doubled
-    select name, phones, addresses, version from customer limit 5;
-  %[3]s
-`, filepath.Join(r.Dir, "crm.db"), filepath.Join(r.Dir, "master.db"), "The engine's configuration and log are beside them.")
-	}
-	fmt.Fprintf(w, "\nTry next:\n")
-	if r.Dir == "" {
-		fmt.Fprintf(w, "  waybill demo --for 1m --keep     longer, and keep both databases to look at\n")
-	}
-	fmt.Fprintf(w, "  waybill init                     write a waybill.yaml for your own databases\n")
-	fmt.Fprintf(w, "  waybill check                    what is missing there, and what is promised\n")
-}
-
-// kinds tells the actions by what they were.
-func (r *Report) kinds() string {
-	var parts []string
-	for _, k := range []struct{ kind, word string }{
-		{created, "created"}, {saved, "saved"}, {moved, "moved"}, {deleted, "deleted"}, {recreated, "re-created"},
-	} {
-		parts = append(parts, fmt.Sprintf("%s %s", thousands(r.Verdict.Kinds[k.kind]), k.word))
-	}
-	return strings.Join(parts[:3], " · ") + "\n" + strings.Join(parts[3:], " · ")
-}
-
-func (r *Report) killed() string {
-	k := &r.Kills
-	var lines []string
-	if k.Survived < k.Done {
-		lines = append(lines, fmt.Sprintf("of %d", k.Done))
-	}
-	if k.InTransaction > 0 {
-		lines = append(lines, fmt.Sprintf("%d in the middle of a transaction", k.InTransaction))
-	}
-	if k.AfterCommit > 0 {
-		lines = append(lines, fmt.Sprintf("%d right after a commit", k.AfterCommit))
-	}
-	if k.WhileAway > 0 {
-		lines = append(lines, fmt.Sprintf("%d while the CRM was away", k.WhileAway))
-	}
-	if k.Survived > 0 {
-		lines = append(lines, "back at work within "+short(time.Duration(k.SlowestBackSeconds*float64(time.Second))))
-	}
-	return strings.Join(lines, "\n")
-}
-
-func (r *Report) outages() string {
-	var lines []string
-	for _, o := range r.Outages {
-		lines = append(lines, fmt.Sprintf("%.1f s %s\n  %s waited, arrived within %s", o.Seconds, o.What,
-			thousands(o.Backlog), short(time.Duration(o.DrainedSeconds*float64(time.Second)))))
-	}
-	return strings.Join(lines, "\n")
 }

@@ -10,7 +10,7 @@ import (
 	sqlite "modernc.org/sqlite"
 )
 
-// business are the tables that master and CRM have in common. A customer carries the number
+// business are the tables that all have in common. A customer carries the number
 // of its phones and addresses, and these carry its version: what agrees only between actions.
 const business = `
 create table customer (
@@ -56,8 +56,9 @@ create table journal (
 );
 `
 
-// crmSchema notes arrivals by triggers, so that a row that is written twice shows.
-const crmSchema = business + `
+// targetSchema, the CRM's and the warehouse's, notes arrivals by triggers, so that a row that is
+// written twice shows.
+const targetSchema = business + `
 create table journal (
   action      integer primary key,
   customer_id integer not null,

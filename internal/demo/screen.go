@@ -9,7 +9,8 @@ import (
 
 const (
 	drawEvery   = 100 * time.Millisecond
-	remindEvery = 5 * time.Second // where nobody watches
+	remindEvery = time.Second // where nobody watches, and the CRM is away
+	remindNth   = 5           // of these, else
 )
 
 const (
@@ -34,7 +35,7 @@ func (s *show) event(format string, args ...any) {
 	fmt.Fprintf(s.Screen.W, "%s  %s\n", s.Screen.paint(dim, at), fmt.Sprintf(format, args...))
 }
 
-// draw keeps the status up to date until ctx ends.
+// draw keeps the picture up to date until ctx ends.
 func (s *show) draw(ctx context.Context) {
 	every := drawEvery
 	if s.Screen.Live == nil {
@@ -44,40 +45,113 @@ func (s *show) draw(ctx context.Context) {
 	}
 	tick := time.NewTicker(every)
 	defer tick.Stop()
-	for {
+	for n := 1; ; n++ {
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
 		}
-		if s.Screen.Live != nil {
-			s.Screen.Live(s.status())
-		} else {
+		switch {
+		case s.Screen.Live != nil:
+			s.Screen.Live(s.picture())
+		case s.away.Load() || n%remindNth == 0:
 			s.event("%s", s.figures())
 		}
 	}
 }
 
+// figures is the picture in one plain line.
 func (s *show) figures() string {
-	applied := s.observer.applied.Load()
-	written := max(s.workload.written.Load(), applied) // an action may be there before its clerk counts it
-	return fmt.Sprintf("written %s · at CRM %s · waiting %s · looks %s",
-		thousands(written), thousands(applied), thousands(written-applied), thousands(s.observer.looks.Load()))
+	l := s.gauge.level(toCRM)
+	return fmt.Sprintf("%s saved · %s at the CRM · in the queue %s for the CRM (%s), %s for the warehouse",
+		thousands(s.workload.written.Load()), thousands(s.observer.applied.Load()),
+		thousands(l.Actions), size(l.Bytes), thousands(s.gauge.level(toWarehouse).Actions))
 }
 
-// status is one line that fits the screen: figures, and a bar in the room that is left.
-func (s *show) status() string {
-	const widest = 30
-	elapsed := time.Since(s.started).Seconds()
-	at, figures := fmt.Sprintf("%5.1fs", elapsed), []rune(s.figures())
-	room := s.Screen.Width() - len(at) - len(figures) - 4 // two gaps, and one column is left free
-	if room < 0 {
-		figures = figures[:max(0, len(figures)+room)]
+// The parts of the picture, in columns.
+const (
+	timeWidth   = 8  // of the time, before everything
+	nameWidth   = 20 // of "queue ▶ warehouse" and the gap behind it
+	shortestBar = 8
+	widestBar   = 50
+	textWidth   = 24 // behind a bar
+)
+
+// picture is three lines that fit the screen: how far the demo is, and how full the queue is for
+// either target.
+func (s *show) picture() string {
+	elapsed := time.Since(s.started)
+	lines := []string{s.line(fmt.Sprintf("%5.1fs", elapsed.Seconds()), "clerks at work", "",
+		cyan, elapsed.Seconds()/s.For.Seconds(), thousands(s.workload.written.Load())+" saved")}
+	for _, t := range []struct{ stream, name string }{{toCRM, "queue ▶ CRM"}, {toWarehouse, "queue ▶ warehouse"}} {
+		name, nameColour, colour := t.name, "", green
+		if t.stream == toCRM && s.away.Load() {
+			name, nameColour, colour = "queue ▶ CRM away", yellow, yellow
+		}
+		l := s.gauge.level(t.stream)
+		text := thousands(l.Actions) + " wait"
+		if l.Bytes > 0 {
+			text += ", " + size(l.Bytes)
+		}
+		lines = append(lines, s.line("", name, nameColour, colour, float64(l.Actions)/s.most(), text))
 	}
-	width := min(max(room, 0), widest)
-	full := int(min(elapsed/s.For.Seconds(), 1) * float64(width))
-	bar := s.Screen.paint(cyan, strings.Repeat("━", full)) + s.Screen.paint(dim, strings.Repeat("─", width-full))
-	return s.Screen.paint(dim, at) + "  " + bar + " " + string(figures)
+	return strings.Join(lines, "\n")
+}
+
+// most is how many actions fill a bar: what is about to gather in the long outage, or more.
+func (s *show) most() float64 {
+	var longest time.Duration
+	for _, step := range plan(s.For) {
+		longest = max(longest, step.length)
+	}
+	return max(longest.Seconds()*actionsASecond*1.1, float64(s.gauge.peak(toCRM).Actions))
+}
+
+// line is a name, a bar where there is room for one, and a text that is cut where it does not fit.
+func (s *show) line(at, name, nameColour, barColour string, share float64, text string) string {
+	const least = timeWidth + nameWidth
+	width := s.Screen.Width() - 1 // the last column is left free
+	if width < least {
+		r := []rune(fmt.Sprintf("%-*s", timeWidth, at) + name)
+		return string(r[:max(0, min(width, len(r)))])
+	}
+	name = fmt.Sprintf("%-*s", nameWidth, name)
+	if nameColour != "" {
+		name = s.Screen.paint(nameColour, name)
+	}
+	line, room := s.Screen.paint(dim, fmt.Sprintf("%-*s", timeWidth, at))+name, width-least
+	if bar := min(room-textWidth, widestBar); bar >= shortestBar {
+		line += s.bar(barColour, share, bar) + "  "
+		room = textWidth - 2
+	}
+	if r := []rune(text); len(r) > room {
+		text = string(r[:room])
+	}
+	return line + text
+}
+
+// bar is a share of width, in eighths of a column.
+func (s *show) bar(colour string, share float64, width int) string {
+	eighths := int(min(max(share, 0), 1) * float64(width) * 8)
+	full := strings.Repeat("█", eighths/8)
+	if part := eighths % 8; part > 0 {
+		full += string([]rune(" ▏▎▍▌▋▊▉")[part])
+	}
+	rest := width - len([]rune(full))
+	return s.Screen.paint(colour, full) + s.Screen.paint(dim, strings.Repeat("░", rest))
+}
+
+// chart is a course in columns of eight heights; top fills one. What is more than nothing shows.
+func chart(course []int64, top int64) string {
+	var b strings.Builder
+	for _, v := range course {
+		if v == 0 || top == 0 {
+			b.WriteRune('▁')
+			continue
+		}
+		b.WriteRune([]rune("▁▂▃▄▅▆▇█")[min(v*8/(top+1), 7)])
+	}
+	return b.String()
 }
 
 // thousands writes n with separators: 12,345.
@@ -89,6 +163,17 @@ func thousands[T int | int64 | uint64](n T) string {
 	return digits
 }
 
+// size writes a size as people say it: 3.5 MB.
+func size(n int64) string {
+	switch {
+	case n < 1000:
+		return fmt.Sprintf("%d B", n)
+	case n < 1000_000:
+		return fmt.Sprintf("%d kB", n/1000)
+	}
+	return fmt.Sprintf("%.1f MB", float64(n)/1e6)
+}
+
 // short is a duration as people say it.
 func short(d time.Duration) string {
 	if d < time.Second {
@@ -96,3 +181,6 @@ func short(d time.Duration) string {
 	}
 	return d.Round(100 * time.Millisecond).String()
 }
+
+// fine is a short time, given in seconds.
+func fine(seconds float64) string { return fmt.Sprintf("%.1f ms", seconds*1000) }

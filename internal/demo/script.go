@@ -2,7 +2,6 @@ package demo
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"time"
 )
@@ -11,7 +10,7 @@ type deed int
 
 const (
 	kill      deed = iota + 1
-	locked         // nobody can write the CRM, and the engine is killed before and after that ends
+	locked         // nobody can write the CRM; the engine is killed with the queue full, and as that drains
 	lockedOut      // nobody can open the CRM, and the engine is killed as that begins
 )
 
@@ -25,8 +24,8 @@ type step struct {
 // plan spreads a kill over every two and a half seconds and puts two outages between them.
 func plan(total time.Duration) []step {
 	part := func(share float64) time.Duration { return time.Duration(share * float64(total)) }
-	first := step{at: part(0.26), does: locked, length: min(part(0.28), 5600*time.Millisecond)}
-	second := step{at: part(0.70), does: lockedOut, length: min(part(0.10), 2*time.Second)}
+	first := step{at: part(0.22), does: locked, length: min(part(0.34), longestOutage)}
+	second := step{at: part(0.72), does: lockedOut, length: min(part(0.10), 2*time.Second)}
 	steps := []step{first, second}
 	lone := min(max(int(total/(2500*time.Millisecond)), 4), maxKills) - killsInOutages
 	// Quiet is when kills are due: before, between and after the outages, and short of the end.
@@ -54,6 +53,7 @@ func plan(total time.Duration) []step {
 const (
 	maxKills       = 200
 	killsInOutages = 3
+	longestOutage  = 9 * time.Second
 	drainTimeout   = 20 * time.Second // for what waited during an outage
 )
 
@@ -85,12 +85,14 @@ type moment int
 const (
 	afterCommit   moment = iota // a write transaction was committed at the CRM, and nothing more
 	inTransaction               // one is open
+	inQueueWrite                // a batch is on its way into the queue
+	moments
 )
 
-// strike kills the engine, at either moment in turn, and says so.
+// strike kills the engine, at each moment in turn, and says so.
 func (s *show) strike(ctx context.Context) (what string, err error) {
 	k := &s.report.Kills
-	want := moment(s.aimed % 2)
+	want := moment(s.aimed) % moments
 	s.aimed++
 	hit, err := s.striker.strike(ctx, s.now, want)
 	if err != nil {
@@ -101,10 +103,13 @@ func (s *show) strike(ctx context.Context) (what string, err error) {
 	switch {
 	case hit && want == inTransaction:
 		k.InTransaction++
-		what += " mid-transaction"
+		what += " in mid-transaction at the CRM"
+	case hit && want == inQueueWrite:
+		k.InQueueWrite++
+		what += " in the middle of a write to the queue"
 	case hit:
 		k.AfterCommit++
-		what += " after a commit"
+		what += " right after a commit at the CRM"
 	}
 	return what, nil
 }
@@ -116,53 +121,79 @@ func (s *show) killAndRestart(ctx context.Context) error {
 	}
 	begun := time.Now()
 	before, _ := s.engine.told()
-	if err := s.startEngine(ctx); err != nil {
+	if err := s.startEngine(ctx, toQueue, toCRM, toWarehouse); err != nil {
 		return err
 	}
-	back := time.Since(begun)
-	k := &s.report.Kills
-	k.Survived++
-	k.SlowestBackSeconds = max(k.SlowestBackSeconds, back.Seconds())
+	s.survived(begun)
 	after, _ := s.engine.told()
 	repeats := thousands(after-before) + " repeats"
 	if after-before == 1 {
 		repeats = "1 repeat"
 	}
-	s.event("%s; back in %s; %s suppressed", what, short(back), repeats)
+	s.event("%s; back in %s; %s suppressed", what, short(time.Since(begun)), repeats)
 	return nil
 }
 
-// outage takes the CRM from an engine that runs, kills that engine with all that waits in its
-// hands, and kills the next one as it carries that over.
+// survived notes that an engine, started at begun, went on.
+func (s *show) survived(begun time.Time) {
+	k := &s.report.Kills
+	k.Survived++
+	k.SlowestBackSeconds = max(k.SlowestBackSeconds, time.Since(begun).Seconds())
+}
+
+// outage takes the CRM from an engine that runs, kills that engine with all that waits in the
+// queue, and kills the next one as it carries that over.
 func (s *show) outage(ctx context.Context, d time.Duration) error {
 	release, err := lockWrites(ctx, s.observer.path)
 	if err != nil {
 		return err
 	}
-	s.event("%s: nobody can write it for %s", s.Screen.paint(yellow, "CRM taken away"), short(d))
-	if err = s.wait(ctx, d*9/10); err == nil {
-		s.now.kill()
-		s.report.Kills.Done++
-		s.report.Kills.WhileAway++
-		s.event("%s while the CRM is away", s.Screen.paint(red, "engine killed"))
-		s.now, err = s.engine.start("run")
+	s.away.Store(true)
+	s.event("%s: nobody can write it for %s; the clerks and the warehouse go on", s.Screen.paint(yellow, "CRM taken away"), short(d))
+	begun := s.leave("no writes, two kills", d)
+	if err = s.wait(ctx, d*6/10); err == nil {
+		err = s.killWhileFull(ctx)
 	}
 	if err == nil {
-		err = s.wait(ctx, d/10)
+		err = s.wait(ctx, time.Until(begun.Add(d)))
 	}
 	if err != nil {
 		return joinRelease(err, release)
 	}
-	return s.backAgain(ctx, "no writes, then two kills", d, func() error {
-		if err := release(); err != nil {
+	return s.backAgain(ctx, release, func() error {
+		if err := s.now.carries(ctx, toCRM); err != nil {
 			return err
 		}
-		if err := s.now.carries(ctx); err != nil {
-			return err
-		}
-		s.report.Kills.Survived++
 		return s.killAndRestart(ctx)
 	})
+}
+
+// killWhileFull kills the engine and with it the queue, which it runs, and looks whether
+// the next one finds in the queue what was there.
+func (s *show) killWhileFull(ctx context.Context) error {
+	had, err := s.gauge.await(ctx, s.now, toCRM, drainTimeout, anyLevel)
+	if err != nil {
+		return err
+	}
+	s.now.kill()
+	k := &s.report.Kills
+	k.Done++
+	k.WhileAway++
+	begun := time.Now()
+	if err := s.startEngine(ctx, toQueue, toWarehouse); err != nil {
+		return err
+	}
+	s.survived(begun)
+	back := time.Since(begun)
+	found, err := s.gauge.await(ctx, s.now, toCRM, drainTimeout, anyLevel)
+	if err != nil {
+		return err
+	}
+	q := &s.report.Queue
+	q.BeforeKill, q.AfterKill = had.Actions, found.Actions
+	s.event("%s with %s actions in the queue; back in %s with %s, recovered from disk", s.Screen.paint(red, "engine killed"),
+		thousands(had.Actions), short(back), thousands(found.Actions))
+	return nil
 }
 
 // outageAtStart takes the CRM from an engine that is about to start.
@@ -180,26 +211,21 @@ func (s *show) outageAtStart(ctx context.Context, d time.Duration) error {
 		s.observer.resume()
 		return err
 	}
+	s.away.Store(true)
 	s.event("%s, %s: nobody can open it for %s", what, s.Screen.paint(yellow, "CRM locked"), short(d))
-	if s.now, err = s.engine.start("run"); err == nil {
-		err = s.wait(ctx, d)
+	begun := s.leave("locked, engine starting", d)
+	if err = s.startEngine(ctx, toQueue, toWarehouse); err == nil {
+		s.survived(begun)
+		err = s.wait(ctx, time.Until(begun.Add(d)))
 	}
 	if err != nil {
 		s.observer.resume()
 		return joinRelease(err, release)
 	}
-	err = s.backAgain(ctx, "locked, engine starting", d, func() error {
+	return s.backAgain(ctx, func() error {
 		defer s.observer.resume()
 		return release()
-	})
-	if err != nil {
-		return err
-	}
-	if err := s.now.carries(ctx); err != nil {
-		return err
-	}
-	s.report.Kills.Survived++
-	return nil
+	}, func() error { return s.now.carries(ctx, toCRM) })
 }
 
 func joinRelease(err error, release func() error) error {
@@ -209,31 +235,47 @@ func joinRelease(err error, release func() error) error {
 	return err
 }
 
-// backAgain ends an outage and waits until what was written during it is at the CRM.
-func (s *show) backAgain(ctx context.Context, what string, d time.Duration, release func() error) error {
+// leave begins an outage.
+func (s *show) leave(what string, d time.Duration) (begun time.Time) {
+	s.workload.pace.crmAway(true)
+	s.report.Outages = append(s.report.Outages, Outage{
+		What: what, Seconds: d.Seconds(), Written: -s.workload.written.Load(), Warehouse: -s.glancer.applied.Load(),
+	})
+	return time.Now()
+}
+
+// backAgain ends an outage, does what is to be done then, and waits until what had queued is at the CRM.
+func (s *show) backAgain(ctx context.Context, release, then func() error) error {
+	o := &s.report.Outages[len(s.report.Outages)-1]
+	queued, err := s.gauge.await(ctx, s.now, toCRM, drainTimeout, anyLevel)
 	written := s.workload.written.Load()
-	backlog := max(0, written-s.observer.applied.Load())
+	o.Queued = queued
+	o.Written += written
+	o.Warehouse += s.glancer.applied.Load()
+	s.workload.pace.crmAway(false)
+	s.away.Store(false)
 	begun := time.Now()
-	if err := release(); err != nil {
+	if e := release(); err == nil {
+		err = e
+	}
+	if err != nil {
 		return err
 	}
-	tick := time.NewTicker(lookEvery)
-	defer tick.Stop()
-	timer := time.NewTimer(drainTimeout)
-	defer timer.Stop()
-	for s.observer.applied.Load() < written {
-		select {
-		case <-tick.C:
-		case <-s.now.exited:
-			return &engineError{s.now.complaint()}
-		case <-timer.C:
-			return &engineError{fmt.Sprintf("what waited did not arrive within %s", drainTimeout)}
-		case <-ctx.Done():
-			return ctx.Err()
-		}
+	_, calm := s.workload.pace.told()
+	s.event("%s: %s actions wait for it in the queue (%s); none did at the master: half of the saves took %s, 99%% under %s",
+		s.Screen.paint(green, "CRM back"), thousands(queued.Actions), size(queued.Bytes), fine(calm.Median), fine(calm.P99))
+	if err := then(); err != nil {
+		return err
+	}
+	_, err = s.gauge.await(ctx, s.now, toCRM, drainTimeout, func(l level) bool {
+		since := s.workload.written.Load() + clerks - written // a clerk counts after the commit
+		return s.observer.applied.Load() >= written && l.Actions <= since
+	})
+	if err != nil {
+		return err
 	}
 	drained := time.Since(begun)
-	s.report.Outages = append(s.report.Outages, Outage{What: what, Seconds: d.Seconds(), Backlog: backlog, DrainedSeconds: drained.Seconds()})
-	s.event("%s: %s waiting actions arrived within %s", s.Screen.paint(green, "CRM back"), thousands(backlog), short(drained))
+	o.DrainedSeconds = drained.Seconds()
+	s.event("%s: what had queued is at the CRM, %s after it came back", s.Screen.paint(green, "queue empty"), short(drained))
 	return nil
 }

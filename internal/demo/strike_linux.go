@@ -8,6 +8,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
 	"syscall"
 	"time"
 
@@ -22,6 +23,8 @@ const (
 	walWriteLock  = 120
 	walChangeAt   = 8
 	walChangeSize = 4
+	// Where JetStream stages batches below its directory (ACCOUNT, STREAM).
+	stagedBatches = "jetstream/*/streams/*/batches/*"
 )
 
 // childAttr has the kernel kill the child when the demo dies, and keeps Ctrl-C on the
@@ -32,26 +35,18 @@ func childAttr() *syscall.SysProcAttr {
 
 // striker kills engines at moments that matter.
 type striker struct {
-	crm string
-	shm *os.File
+	crm   string // the file
+	queue string // the directory
+	shm   *os.File
 }
 
-func newStriker(crm string) *striker { return &striker{crm: crm} }
+func newStriker(crm, queue string) *striker { return &striker{crm: crm, queue: queue} }
 
 // strike kills the process, at the moment wanted if that comes, and reports whether it did:
 // the process was frozen, the moment proved right, and it did not run again.
 func (s *striker) strike(ctx context.Context, p *process, want moment) (hit bool, err error) {
 	for end := time.Now().Add(aimFor); time.Now().Before(end) && !p.dead() && ctx.Err() == nil; {
-		before, begins, err := s.awaitTransaction(ctx, p)
-		if err != nil {
-			return false, err
-		}
-		switch {
-		case want == inTransaction:
-			hit, err = s.inside(p)
-		case begins:
-			hit, err = s.afterCommit(p, before)
-		}
+		hit, err = s.aim(ctx, p, want)
 		if hit {
 			p.kill()
 			return true, nil
@@ -66,6 +61,50 @@ func (s *striker) strike(ctx context.Context, p *process, want moment) (hit bool
 	}
 	p.kill()
 	return false, ctx.Err()
+}
+
+// aim waits for the moment, freezes the process, and tells whether it stands at the moment.
+func (s *striker) aim(ctx context.Context, p *process, want moment) (bool, error) {
+	if want == inQueueWrite {
+		return s.queueWrite(ctx, p)
+	}
+	before, begins, err := s.awaitTransaction(ctx, p)
+	switch {
+	case err != nil:
+		return false, err
+	case want == inTransaction:
+		return s.inside(p)
+	case begins:
+		return s.afterCommit(p, before)
+	}
+	return false, nil
+}
+
+// queueWrite freezes a process that has begun to write a batch into the queue, and tells
+// whether it was still, or again, at that: JetStream stages a batch in a directory of its own,
+// and removes that before it acknowledges the batch.
+func (s *striker) queueWrite(ctx context.Context, p *process) (bool, error) {
+	for end := time.Now().Add(aimFor / 5); time.Now().Before(end) && !p.dead() && ctx.Err() == nil; {
+		if staged, err := s.staged(); err != nil {
+			return false, err
+		} else if staged {
+			if !freeze(p.pid()) {
+				return false, nil
+			}
+			return s.staged()
+		}
+		time.Sleep(aimEvery)
+	}
+	return false, nil
+}
+
+// staged reports whether a batch is on its way into the queue.
+func (s *striker) staged() (bool, error) {
+	dirs, err := filepath.Glob(filepath.Join(s.queue, stagedBatches))
+	if err != nil {
+		return false, fmt.Errorf("look for batches in %s: %w", s.queue, err)
+	}
+	return len(dirs) > 0, nil
 }
 
 // awaitTransaction returns true when the process, after a rest, is in its first transaction,

@@ -13,7 +13,7 @@ func childAttr() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setpgid: tru
 // striker kills engines. Only on Linux can it tell what they are doing.
 type striker struct{}
 
-func newStriker(string) *striker { return &striker{} }
+func newStriker(_, _ string) *striker { return &striker{} }
 
 func (*striker) strike(ctx context.Context, p *process, _ moment) (hit bool, err error) {
 	if p.dead() {

@@ -37,6 +37,7 @@ const (
 // workload is what happens at the customer master: a few clerks who work at once.
 type workload struct {
 	db         *sql.DB
+	pace       pace
 	written    atomic.Int64
 	rolledBack atomic.Int64
 	nextID     atomic.Int64
@@ -93,6 +94,7 @@ func (c *clerk) work(ctx context.Context) error {
 func (c *clerk) serve(ctx context.Context) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, actionDeadline)
 	defer cancel()
+	measured := c.pace.begin()
 	tx, err := c.db.BeginTx(ctx, nil)
 	if err != nil {
 		return err
@@ -121,6 +123,7 @@ func (c *clerk) serve(ctx context.Context) (err error) {
 		return err
 	}
 	done = true
+	measured()
 	c.written.Add(1)
 	c.remember(what, id)
 	return nil

@@ -1,0 +1,206 @@
+package demo
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"sync"
+	"time"
+)
+
+const (
+	readEvery   = 50 * time.Millisecond
+	readTimeout = 2 * time.Second // an engine may be frozen
+	statusLimit = 1 << 20         // bytes of an answer
+	slotLength  = 100 * time.Millisecond
+	maxSlots    = int((MaxFor + time.Hour) / slotLength)
+)
+
+// level is what waits in the queue for one target.
+type level struct {
+	Actions int64 `json:"actions"`
+	Bytes   int64 `json:"bytes"`
+}
+
+// gauge reads, from the status of whichever engine is at work, how full the queue is. Between
+// two engines it stands where it stood: what is in the queue is on disk.
+type gauge struct {
+	client *http.Client
+	began  time.Time
+
+	mu       sync.Mutex
+	now      *process // whom to ask
+	from     *process // who said what follows
+	readings int64
+	next     chan struct{} // closed by the next reading
+	levels   map[string]level
+	peaks    map[string]level
+	course   map[string][]int64 // the highest number of actions in each slot of time
+}
+
+func newGauge() *gauge {
+	return &gauge{
+		// No proxy from the environment, and nothing kept of an engine that was killed.
+		client: &http.Client{Transport: &http.Transport{}, Timeout: readTimeout},
+		began:  time.Now(), next: make(chan struct{}),
+		levels: map[string]level{}, peaks: map[string]level{}, course: map[string][]int64{},
+	}
+}
+
+// of sets whom to ask.
+func (g *gauge) of(p *process) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.now = p
+}
+
+// run reads until ctx ends. An engine that does not answer is being killed, or started.
+func (g *gauge) run(ctx context.Context) {
+	defer g.client.CloseIdleConnections()
+	tick := time.NewTicker(readEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		g.mu.Lock()
+		p := g.now
+		g.mu.Unlock()
+		if p == nil || p.dead() {
+			continue
+		}
+		if addr := p.answersAt(); addr != "" {
+			if levels, err := g.read(ctx, addr); err == nil {
+				g.note(p, levels)
+			}
+		}
+	}
+}
+
+// read asks for the consumers of all queues; there is one queue.
+func (g *gauge) read(ctx context.Context, addr string) (_ map[string]level, err error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+addr+"/status", nil)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := g.client.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close() //nolint:errcheck // it was only read
+	var said struct {
+		Queues []struct {
+			Consumers []struct {
+				Consumer string `json:"consumer"`
+				Depth    int64  `json:"depth"`
+				Bytes    int64  `json:"bytes"`
+			} `json:"consumers"`
+		} `json:"queues"`
+	}
+	if err := json.NewDecoder(io.LimitReader(resp.Body, statusLimit)).Decode(&said); err != nil {
+		return nil, err
+	}
+	levels := map[string]level{}
+	for _, q := range said.Queues {
+		for _, c := range q.Consumers {
+			levels[c.Consumer] = level{c.Depth, c.Bytes}
+		}
+	}
+	return levels, nil
+}
+
+// note takes a reading, unless it tells nothing yet.
+func (g *gauge) note(p *process, levels map[string]level) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if len(levels) == 0 || p != g.now {
+		return
+	}
+	g.from = p
+	g.readings++
+	slot := min(int(time.Since(g.began)/slotLength), maxSlots)
+	for name, l := range levels {
+		stood := g.levels[name].Actions
+		g.levels[name] = l
+		if peak := g.peaks[name]; l.Actions > peak.Actions {
+			g.peaks[name] = l
+		}
+		course := g.course[name]
+		for len(course) <= slot { // what was not read stood still
+			course = append(course, stood)
+		}
+		course[slot] = max(course[slot], l.Actions)
+		g.course[name] = course
+	}
+	close(g.next)
+	g.next = make(chan struct{})
+}
+
+// level is what waits for the target of a stream.
+func (g *gauge) level(stream string) level {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.levels[stream]
+}
+
+func (g *gauge) peak(stream string) level {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.peaks[stream]
+}
+
+// await reads until ok says so of what p, an engine at work, says of a stream, from a reading
+// that began after the call.
+func (g *gauge) await(ctx context.Context, p *process, stream string, within time.Duration, ok func(level) bool) (level, error) {
+	timer := time.NewTimer(within)
+	defer timer.Stop()
+	for skip := 1; ; { // the first reading may have begun before
+		g.mu.Lock()
+		next := g.next
+		g.mu.Unlock()
+		select {
+		case <-next:
+		case <-p.exited:
+			return level{}, &engineError{p.complaint()}
+		case <-timer.C:
+			return level{}, &engineError{fmt.Sprintf("the queue did not get where it should within %s; for %s %d actions wait", within, stream, g.level(stream).Actions)}
+		case <-ctx.Done():
+			return level{}, ctx.Err()
+		}
+		if skip--; skip >= 0 {
+			continue
+		}
+		g.mu.Lock()
+		l, known, from := g.levels[stream], false, g.from
+		_, known = g.levels[stream]
+		g.mu.Unlock()
+		if known && from == p && ok(l) {
+			return l, nil
+		}
+	}
+}
+
+// anyLevel is for a reading as such.
+func anyLevel(level) bool { return true }
+
+// columns is the course of a stream in a number of columns, the highest of each.
+func (g *gauge) columns(stream string, n int) []int64 {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return squeeze(g.course[stream], n)
+}
+
+// squeeze is the list in n parts, the highest of each.
+func squeeze(list []int64, n int) []int64 {
+	n = min(n, len(list))
+	out := make([]int64, n)
+	for i, v := range list {
+		at := i * n / len(list)
+		out[at] = max(out[at], v)
+	}
+	return out
+}
