@@ -8,6 +8,9 @@ import (
 	waybill "github.com/waybill-data/waybill"
 )
 
+// changeDepth is how deep the value of a column stands: list, change, row.
+const changeDepth = 3
+
 var errNoChanges = errors.New("it is neither an array of changes nor one change")
 
 // Members reads those of one JSON object in the order in which they stand. After each Name
@@ -58,17 +61,17 @@ func (o *Members) Value() ([]byte, error) {
 // change. refused says why they were not taken, and is no hindrance to reading on.
 func (o *Members) Changes(d *Decoder) (list waybill.ChangeList, raw []byte, refused, err error) {
 	start := o.at
-	if k := KindOf(o.data[start:]); k != Array && k != Object {
-		raw, err = o.Value()
-		return nil, raw, errNoChanges, err
+	end, refused := 0, errNoChanges
+	if k := KindOf(o.data[start:]); k == Array || k == Object {
+		d.reused = true
+		list, end, refused = d.decodeAt(o.data, start)
 	}
-	d.reused = true
-	list, end, refused := d.decodeAt(o.data, start)
 	if refused != nil {
-		raw, err = o.Value()
-		return nil, raw, refused, err
+		if end, err = scanValue(o.data, start, MaxDepth+changeDepth); err != nil {
+			return nil, nil, refused, err
+		}
 	}
-	return list, o.data[start:end:end], nil, o.next(end)
+	return list, o.data[start:end:end], refused, o.next(end)
 }
 
 func (o *Members) next(end int) (err error) {

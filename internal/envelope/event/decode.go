@@ -188,7 +188,7 @@ func (d *Decoder) readUnknown(o *envelope.Members, name []byte) error {
 
 // readHead reads the attributes into e and verifies that they go together.
 func (d *Decoder) readHead(e *Event) error {
-	version, err := d.text(atSpecVersion)
+	version, err := d.required(atSpecVersion)
 	if err != nil {
 		return err
 	}
@@ -199,6 +199,9 @@ func (d *Decoder) readHead(e *Event) error {
 		return err
 	}
 	if err := d.readNames(e); err != nil {
+		return err
+	}
+	if err := d.checkContentType(); err != nil {
 		return err
 	}
 	if err := d.readNumbers(e); err != nil {
@@ -362,9 +365,6 @@ func (d *Decoder) readPart(e *Event) error {
 }
 
 func (d *Decoder) readChanges(list waybill.ChangeList, refused error) (waybill.ChangeList, error) {
-	if err := d.checkContentType(); err != nil {
-		return nil, err
-	}
 	encoded := d.raw[atDataBase64]
 	switch {
 	case d.raw[atData] != nil && encoded != nil:
