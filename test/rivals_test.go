@@ -1,20 +1,34 @@
 package test
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/waybill-data/waybill"
-	"github.com/waybill-data/waybill/internal/fault"
-	"github.com/waybill-data/waybill/internal/testenv"
-	"github.com/waybill-data/waybill/test/judge"
 )
 
-// rival starts a second engine on the same pipeline, with a state directory of its own.
-func (s *scenario) rival(faults string) *engine {
+// rival starts another engine on the same pipeline, with a state directory, which the first
+// has if it is called "state".
+func (s *scenario) rival(state string) *engine {
 	s.t.Helper()
-	return start(s.t, faults, "run", "-f", s.write("rival", s.plan()))
+	return start(s.t, "", "run", "-f", s.write(state, s.plan()))
+}
+
+// carries waits until the engine has taken all its streams.
+func (s *scenario) carries(e *engine) {
+	s.t.Helper()
+	streams := len(s.targets)
+	if s.combo.queue {
+		streams++
+	}
+	eventually(s.t, "the engine has taken its streams", func() bool {
+		if e.ended() {
+			s.t.Fatalf("an engine ended:\n%s", e.tail())
+		}
+		return strings.Count(e.out.String(), "msg=carrying") >= streams
+	})
 }
 
 // grows waits until more has arrived at every target than there is now.
@@ -50,7 +64,7 @@ func TestTwoEngines(t *testing.T) {
 			stop := s.background()
 			one := s.run("")
 			s.grows("the first engine works", one)
-			two := s.rival("")
+			two := s.rival("rival")
 			standsBy(two)
 			s.grows("the first engine goes on beside a second", one, two)
 			one.signal(sigterm)
@@ -75,114 +89,89 @@ func TestTwoEngines(t *testing.T) {
 	}
 }
 
-// TestZombie: an engine is frozen by SIGSTOP until its lease has run out and another one has
-// taken over and written on; then it continues. In PostgreSQL it also freezes in mid-transaction
-// with its rows locked; a SQLite file that is locked by a frozen process cannot be written
-// by anybody.
-func TestZombie(t *testing.T) {
-	for _, c := range []struct {
-		combo
-		point string
-	}{
-		{combos[0], fault.AckBefore},
-		{combos[0], fault.WritePosition},
-		{combos[1], fault.AckBefore},
-	} {
-		t.Run(c.combo.String()+"/"+c.point, func(t *testing.T) {
+// takeoverBound is how long it may take from an engine's death until another one goes on.
+const takeoverBound = 15 * time.Second
+
+// fall is how an engine falls out while another one stands by.
+type fall struct {
+	combo
+	fault string // it is killed or frozen by
+	state string // the other one's state directory; the first has "state"
+	// gone: the other one can go on only when the frozen process is gone, and says says so.
+	gone bool
+	says string
+}
+
+func (f *fall) name() string {
+	return f.combo.String() + "/" + strings.ReplaceAll(f.fault, ":", "-") + "/" + f.state
+}
+
+var falls = []fall{
+	{combo: combos[0], fault: "kill:write.data:4", state: "rival"},
+	{combo: combos[0], fault: "stop:ack.before:4", state: "rival"},
+	{combo: combos[0], fault: "stop:write.data:4", state: "rival"},
+	{combo: combos[0], fault: "stop:write.position:4", state: "rival"},
+	{combo: combos[0], fault: "stop:write.position:4", state: "state"},
+	{combo: combos[1], fault: "kill:write.data:4", state: "rival"},
+	{combo: combos[1], fault: "kill:write.position:4", state: "state"},
+	{combo: combos[1], fault: "stop:ack.before:4", state: "rival"},
+	// A SQLite file that a frozen process has locked cannot be written by anybody.
+	{combo: combos[1], fault: "stop:write.position:4", state: "rival", gone: true, says: "database is locked"},
+}
+
+// TestTakeover: an engine dies, or is frozen by SIGSTOP and wakes up much later, while another
+// one stands by. That one goes on within the bound, as soon as it can. The first one, when it
+// wakes, does no harm and says what happened.
+func TestTakeover(t *testing.T) {
+	for _, f := range falls {
+		t.Run(f.name(), func(t *testing.T) {
 			t.Parallel()
-			s := newScenario(t, c.combo)
-			seen := s.watch()
-			stop := s.background()
-			zombie := s.run("stop:" + c.point + ":4")
-			eventually(t, "the engine is frozen", zombie.stopped)
-			successor := s.rival("")
-			s.grows("the successor takes over", successor)
-			s.grows("the successor goes on", successor)
-			zombie.signal(sigcont)
-			s.grows("the successor goes on beside the zombie", successor)
-			eventually(t, "the zombie moves", func() bool { return zombie.ended() || !zombie.stopped() })
-			s.grows("the successor goes on beside the zombie", successor)
-			stats := stop()
-			zombie.signal(sigterm)
-			zombie.want(128 + int(sigterm))
-			successor.signal(sigterm)
-			successor.want(128 + int(sigterm))
-			s.catchUp("").want(0)
-			s.clean(stats.Committed)
-			s.unseen(seen())
+			f.run(newScenario(t, f.combo))
 		})
 	}
 }
 
-// TestRefusalLosesNothing: the target refuses an action. The engine stops there with exit 1 and
-// a sentence; once the cause is mended it goes on and nothing is missing.
-func TestRefusalLosesNothing(t *testing.T) {
-	for _, c := range combos {
-		t.Run(c.String(), func(t *testing.T) {
-			s := newScenario(t, c)
-			seen := s.watch()
-			mend := s.refuseCity()
-			stats := s.load(&judge.Workload{Sessions: 1, Actions: 60, Seed: 1})
-			for range 2 { // again and again
-				e := s.catchUp("")
-				e.want(1)
-				contains(t, e.out.String(), "crm", "refused at")
-			}
-			if v := s.judge(); v.Lost == 0 || v.Doubled+v.Torn+v.OutOfOrder+v.Phantom > 0 {
-				t.Fatalf("what follows the refused action must be missing, and nothing else be wrong: %s", v)
-			}
-			mend()
-			s.catchUp("").want(0)
-			s.clean(stats.Committed)
-			s.unseen(seen())
-		})
-	}
-}
-
-// refuseCity makes the target refuse one of the cities that the source knows.
-func (s *scenario) refuseCity() (mend func()) {
-	s.t.Helper()
-	if s.target.SQLite {
-		s.exec(s.target, `create trigger refuse before update of city on customer when new.city = 'Köln' begin select raise(abort, 'no such city'); end`)
-		return func() { s.exec(s.target, `drop trigger refuse`) }
-	}
-	s.exec(s.target, `alter table customer add constraint known_city check (city <> 'Köln')`)
-	return func() { s.exec(s.target, `alter table customer drop constraint known_city`) }
-}
-
-// TestNothingToDo: an engine that has nothing to carry says so at once.
-func TestNothingToDo(t *testing.T) {
-	for _, c := range combos {
-		t.Run(c.String(), func(t *testing.T) {
-			s := newScenario(t, c)
-			for range 2 {
-				s.catchUp("").want(0)
-			}
-			stats := s.load(&judge.Workload{Sessions: 3, Actions: 20, Seed: 1})
-			for range 2 {
-				s.catchUp("").want(0)
-				s.clean(stats.Committed)
-			}
-		})
-	}
-}
-
-// TestServersCrash: the target's server dies under load and comes back, then the source's. The
-// engine stays, and goes on by itself.
-func TestServersCrash(t *testing.T) {
-	source, target := testenv.NewCluster(t), testenv.NewCluster(t)
-	s := newScenarioAt(t, combos[0], source.URL("postgres"), target.URL("postgres"))
-	e := s.run("")
+func (f *fall) run(s *scenario) {
+	seen := s.watch()
+	first := s.run(f.fault)
+	s.carries(first)
+	second := s.rival(f.state)
+	standsBy(second)
 	stop := s.background()
-	s.grows("the engine works", e)
-	crash(t, target, s.target)
-	s.grows("the engine goes on after the target's crash", e)
-	committed := stop().Committed
-	crash(t, source, s.source)
-	committed += s.load(&judge.Workload{Sessions: 2, Actions: 30, Seed: 900}).Committed
-	eventually(t, "the engine has everything", func() bool { return e.ended() || s.judge().Lost == 0 })
-	e.signal(sigterm)
-	e.want(128 + int(sigterm))
+	eventually(s.t, "the first engine falls out", func() bool { return first.ended() || first.stopped() })
+	began := time.Now()
+	if f.gone {
+		before := s.arrived()
+		eventually(s.t, "the second engine says what it waits for", func() bool { return strings.Contains(second.out.String(), f.says) })
+		if now := s.arrived(); !slices.Equal(now, before) {
+			s.t.Errorf("something arrived though the target is locked: %v after %v", now, before)
+		}
+		first.kill()
+		began = time.Now()
+	}
+	s.grows("the second engine takes over", second)
+	took := time.Since(began)
+	if took > takeoverBound {
+		s.t.Errorf("taking over took %v", took)
+	}
+	s.t.Logf("took over after %v", took.Round(time.Millisecond))
+	s.grows("the second engine goes on", second)
+	if !first.ended() {
+		if !first.stopped() {
+			s.t.Error("the first engine woke up too early to prove anything")
+		}
+		first.signal(sigcont)
+		eventually(s.t, "the first engine says what happened", func() bool {
+			return strings.Contains(first.out.String(), "another engine took the stream")
+		})
+		s.grows("the second engine goes on beside the first", second, first)
+		first.signal(sigterm)
+		first.want(128 + int(sigterm))
+	}
+	stats := stop()
+	second.signal(sigterm)
+	second.want(128 + int(sigterm))
 	s.catchUp("").want(0)
-	s.clean(committed)
+	s.clean(stats.Committed)
+	s.unseen(seen())
 }
