@@ -2,6 +2,7 @@ package event
 
 import (
 	"fmt"
+	"slices"
 
 	waybill "github.com/waybill-data/waybill"
 )
@@ -91,7 +92,7 @@ func (s *splitter) begin() error {
 		}
 	}
 	s.event.Part = 1
-	s.buf = append(s.encoder.part[:0], make([]byte, s.room)...)
+	s.buf = slices.Grow(s.encoder.part[:0], s.room)[:s.room]
 	s.encoder.last = nil
 	return nil
 }

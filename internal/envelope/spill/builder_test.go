@@ -55,3 +55,48 @@ func TestBuilder(t *testing.T) {
 		}
 	}
 }
+
+// Messages of another form are read back by the decoder given, a new one each time.
+func TestDecoderReadsBack(t *testing.T) {
+	made := 0
+	b := Builder{bound: 1, Decoder: func() func([]byte) (waybill.ChangeList, error) {
+		made++
+		return func(wrapped []byte) (waybill.ChangeList, error) {
+			return envelope.DecodeChanges(bytes.TrimPrefix(wrapped, []byte("wrapped")))
+		}
+	}}
+	for range 2 {
+		for i := range 3 {
+			message := fmt.Appendf(nil, `[{"entity":"e","op":"delete","key":{"id":%d}}]`, i)
+			list, err := envelope.DecodeChanges(message)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := b.Add(append([]byte("wrapped"), message...), list); err != nil {
+				t.Fatal(err)
+			}
+		}
+		changes, _ := b.Take()
+		if _, memory := changes.(waybill.ChangeList); memory {
+			t.Fatal("nothing was spilled")
+		}
+		for range 2 {
+			i := 0
+			for c, err := range changes.All() {
+				if err != nil {
+					t.Fatal(err)
+				}
+				if want := fmt.Sprintf(`{"id":%d}`, i); c.Key.String() != want {
+					t.Fatalf("change %d has key %s", i, c.Key)
+				}
+				i++
+			}
+			if i != 3 {
+				t.Errorf("%d changes", i)
+			}
+		}
+	}
+	if made != 4 {
+		t.Errorf("%d decoders for 4 iterations", made)
+	}
+}
