@@ -85,9 +85,9 @@ func (q *Queue) openStarted(ctx context.Context, name string) (*session, error) 
 		nc.Close()
 		return nil, err
 	}
-	id, err := q.ensure(ctx, js)
+	id, state, err := q.ensure(ctx, js)
 	if err == nil {
-		err = st.attach(ctx, q, js, id)
+		err = st.attach(ctx, q, js, state)
 	}
 	if err != nil {
 		nc.Close()
@@ -96,25 +96,31 @@ func (q *Queue) openStarted(ctx context.Context, name string) (*session, error) 
 	return &session{nc: nc, js: js, id: id, queue: q, stream: st}, nil
 }
 
+// close ends the session; it may be called twice. The last one of a stream waits until what its
+// consumers have is written down.
 func (s *session) close() error {
 	if s.closed {
 		return nil
 	}
 	s.closed = true
 	s.nc.Close()
-	return errors.Join(s.stream.detach(), s.queue.server.Close())
+	s.stream.detach()
+	return s.queue.server.Close()
 }
 
-// ensure finds or makes the stream and returns its identity.
-func (q *Queue) ensure(ctx context.Context, js jetstream.JetStream) (string, error) {
+// ensure finds or makes the stream and returns its identity and state.
+func (q *Queue) ensure(ctx context.Context, js jetstream.JetStream) (string, jetstream.StreamState, error) {
 	found, err := js.Stream(ctx, q.Stream)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		return q.create(ctx, js)
+		id, err := q.create(ctx, js)
+		return id, jetstream.StreamState{}, err
 	}
 	if err != nil {
-		return "", err
+		return "", jetstream.StreamState{}, err
 	}
-	return q.adopt(ctx, js, found.CachedInfo())
+	info := found.CachedInfo()
+	id, err := q.adopt(ctx, js, info)
+	return id, info.State, err
 }
 
 // config is the stream as it should be; meta holds its identity.

@@ -5,8 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 	"golang.org/x/sync/semaphore"
@@ -15,13 +17,19 @@ import (
 // stream is what this process knows of one JetStream stream, whoever uses it.
 type stream struct {
 	name    string
-	opening *semaphore.Weighted // held while a session opens
+	opening *semaphore.Weighted // held while a session opens or closes
 	id      string              // under Server.mu; empty: never seen
 
+	// purging is held while it is found out what nobody needs, until that is gone.
+	purging sync.Mutex
+	wake    chan struct{} // tells the keeper that something changed
+	stop    func()        // ends the keeper and waits for it; nil: none runs
+	users   int           // open sessions; under opening
+
 	mu        sync.Mutex
-	users     int // open sessions
 	loaded    bool
 	consumers map[string]*consumer
+	full      time.Time // when a writer was last held back; zero: not since something was purged
 }
 
 // consumer is one registered consumer.
@@ -31,7 +39,8 @@ type consumer struct {
 	Subject  string `json:"subject"`
 	Acked    uint64 `json:"acked"`
 
-	written uint64 // what Acked is in the store
+	written uint64   // what Acked is in the store
+	samples []sample // of Acked, for the rate; at most rateSamples, oldest first
 }
 
 // stream returns the state of one stream, the same for all.
@@ -40,7 +49,7 @@ func (s *Server) stream(name string) *stream {
 	defer s.mu.Unlock()
 	st := s.streams[name]
 	if st == nil {
-		st = &stream{name: name, opening: semaphore.NewWeighted(1), consumers: map[string]*consumer{}}
+		st = &stream{name: name, opening: semaphore.NewWeighted(1), wake: make(chan struct{}, 1), consumers: map[string]*consumer{}}
 		s.streams[name] = st
 	}
 	return st
@@ -64,8 +73,42 @@ func entrySubject(stream, consumer string) string {
 	return b.String()
 }
 
-// attach counts a session and reads the consumers where that was not done.
-func (st *stream) attach(ctx context.Context, q *Queue, js jetstream.JetStream, id string) error {
+// attach counts a session, reads the consumers where that was not done, and has the keeper run.
+// opening is held.
+func (st *stream) attach(ctx context.Context, q *Queue, js jetstream.JetStream, info jetstream.StreamState) error {
+	if err := st.acquaint(ctx, q, js, info); err != nil {
+		return err
+	}
+	st.users++
+	if st.stop == nil {
+		ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+		done := make(chan struct{})
+		k := &keeper{queue: q, stream: st, purged: map[string]time.Time{}, marks: map[string]uint64{}}
+		go func() {
+			defer close(done)
+			k.run(ctx)
+		}()
+		st.stop = func() {
+			cancel()
+			<-done
+		}
+	}
+	return nil
+}
+
+// detach counts a session out. The last one waits until what is known is written down.
+func (st *stream) detach() {
+	_ = st.opening.Acquire(context.Background(), 1) // fails only with its context
+	defer st.opening.Release(1)
+	if st.users--; st.users > 0 {
+		return
+	}
+	st.stop()
+	st.stop = nil
+}
+
+// acquaint reads the consumers, and compares what they have with what there is.
+func (st *stream) acquaint(ctx context.Context, q *Queue, js jetstream.JetStream, info jetstream.StreamState) error {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	if !st.loaded {
@@ -74,16 +117,21 @@ func (st *stream) attach(ctx context.Context, q *Queue, js jetstream.JetStream, 
 		}
 		st.loaded = true
 	}
-	st.users++
+	for _, c := range st.consumers {
+		if c.Acked > info.LastSeq {
+			return q.server.gone(st.name, fmt.Sprintf("consumer %s has message %d of the queue's stream in %s, which ends at %d",
+				c.Consumer, c.Acked, q.server.Dir, info.LastSeq))
+		}
+	}
 	return nil
 }
 
-// detach counts a session out.
-func (st *stream) detach() error {
-	st.mu.Lock()
-	defer st.mu.Unlock()
-	st.users--
-	return nil
+// changed wakes the keeper.
+func (st *stream) changed() {
+	select {
+	case st.wake <- struct{}{}:
+	default: // it was told already
+	}
 }
 
 func (st *stream) load(ctx context.Context, js jetstream.JetStream) error {
@@ -127,11 +175,10 @@ func (st *stream) put(ctx context.Context, js jetstream.JetStream, c *consumer) 
 	if err != nil {
 		return err
 	}
-	acked := c.Acked
 	if _, err := js.Publish(ctx, entrySubject(st.name, c.Consumer), text); err != nil {
 		return lasting(fmt.Errorf("write down consumer %s: %w", c.Consumer, err))
 	}
-	c.written = acked
+	c.written = c.Acked
 	return nil
 }
 
@@ -139,13 +186,19 @@ func (st *stream) put(ctx context.Context, js jetstream.JetStream, c *consumer) 
 // kept for nobody. Known ones stay where they are.
 func (q *Queue) register(ctx context.Context, s *session, name, subject string) error {
 	st := s.stream
+	st.purging.Lock() // what is being removed is not what the newcomer gets
+	defer st.purging.Unlock()
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	if c := st.consumers[name]; c != nil && c.Subject == subject {
 		return nil
 	}
+	if err := q.server.entryRoom(); err != nil {
+		return err
+	}
 	c := &consumer{Version: 1, Consumer: name, Subject: subject}
 	if err := st.put(ctx, s.js, c); err != nil {
+		q.server.broken(ctx, err)
 		return err
 	}
 	st.consumers[name] = c
@@ -156,7 +209,7 @@ func (q *Queue) register(ctx context.Context, s *session, name, subject string) 
 // stream sequence. It is written down and made use of (retention) in the background of a
 // later call, at the latest by the last close; losing it costs nothing but space. The message
 // itself stays, and so does the last one of the subject.
-func (q *Queue) acked(ctx context.Context, s *session, name, subject string, seq uint64) error {
+func (q *Queue) acked(_ context.Context, s *session, name, subject string, seq uint64) error {
 	st := s.stream
 	st.mu.Lock()
 	defer st.mu.Unlock()
@@ -166,9 +219,85 @@ func (q *Queue) acked(ctx context.Context, s *session, name, subject string, seq
 	}
 	if seq > c.Acked {
 		c.Acked = seq
+		c.sampled(time.Now())
+		st.changed()
 	}
 	return nil
 }
 
-// drop forgets a consumer.
-func (q *Queue) drop(ctx context.Context, name string) error { return nil }
+// drop forgets a consumer; one that is not known is no error. What was kept for it goes.
+func (q *Queue) drop(ctx context.Context, name string) error {
+	if _, err := os.Stat(q.server.Dir); errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err := q.server.Start(ctx); err != nil {
+		return fmt.Errorf("drop consumer %s of queue %s: %w", name, q.Stream, err)
+	}
+	err := q.dropStarted(ctx, name)
+	if err != nil {
+		err = fmt.Errorf("drop consumer %s of queue %s: %w", name, q.Stream, err)
+	}
+	return errors.Join(err, q.server.Close())
+}
+
+func (q *Queue) dropStarted(ctx context.Context, name string) error {
+	nc, err := q.server.connect("waybill drop")
+	if err != nil {
+		return err
+	}
+	js, err := jetstream.New(nc)
+	if err == nil {
+		_, err = js.Stream(ctx, registry(q.Stream))
+	}
+	nc.Close()
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		return nil
+	}
+	if err != nil {
+		return lasting(err)
+	}
+	s, err := q.open(ctx, "waybill drop")
+	if err != nil {
+		return err
+	}
+	return errors.Join(q.forget(ctx, s, name), s.close())
+}
+
+func (q *Queue) forget(ctx context.Context, s *session, name string) error {
+	st := s.stream
+	st.purging.Lock()
+	defer st.purging.Unlock()
+	reg, err := s.js.Stream(ctx, registry(q.Stream))
+	if err == nil {
+		err = reg.Purge(ctx, jetstream.WithPurgeSubject(entrySubject(q.Stream, name)))
+	}
+	if err != nil {
+		return lasting(err)
+	}
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	delete(st.consumers, name)
+	st.changed()
+	return nil
+}
+
+// heldBack notes that a writer found the stream full.
+func (s *session) heldBack() {
+	s.stream.mu.Lock()
+	defer s.stream.mu.Unlock()
+	s.stream.full = time.Now()
+	s.stream.changed()
+}
+
+func (st *stream) isFull() bool {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	return !st.full.IsZero()
+}
+
+// freed notes that something was purged.
+func (st *stream) freed() {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	st.full = time.Time{}
+}

@@ -52,9 +52,11 @@ type Server struct {
 	users int // Start calls without their Close
 	lock  *os.File
 	// running is nil where no Start is open, and after a restart that failed; connect tries again.
-	running *server.Server
-	own     string // this process's secret
-	streams map[string]*stream
+	running   *server.Server
+	restarted time.Time // when broken last started it anew
+	log       *serverLog
+	own       string // this process's secret
+	streams   map[string]*stream
 }
 
 // NewServer prepares a server; it opens nothing.
@@ -127,6 +129,9 @@ func (s *Server) run(ctx context.Context) error {
 	if err := os.Chmod(store, 0o700); err != nil {
 		return fmt.Errorf("close store directory to others: %w", err)
 	}
+	if err := s.startable(); err != nil {
+		return err
+	}
 	s.own = rand.Text()
 	o, err := s.options()
 	if err != nil {
@@ -136,9 +141,9 @@ func (s *Server) run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("prepare embedded NATS server: %w", err)
 	}
-	log := newServerLog(s.Log)
-	ns.SetLoggerV2(log, false, false, false)
-	if err := start(ctx, ns, log); err != nil {
+	s.log = newServerLog(s.Log)
+	ns.SetLoggerV2(s.log, false, false, false)
+	if err := start(ctx, ns, s.log); err != nil {
 		stop(ns)
 		return fmt.Errorf("start embedded NATS server in %s: %w", s.Dir, err)
 	}

@@ -15,6 +15,7 @@ type serverLog struct {
 
 	mu    sync.Mutex
 	fatal string               // why it could not start
+	wound bool                 // a store cannot write any more
 	said  map[string]time.Time // by format: its arguments vary
 }
 
@@ -57,6 +58,11 @@ func (l *serverLog) Warnf(format string, args ...any) {
 }
 
 func (l *serverLog) Errorf(format string, args ...any) {
+	if strings.Contains(strings.ToLower(format), "critical write error") {
+		l.mu.Lock()
+		l.wound = true
+		l.mu.Unlock()
+	}
 	if l.fresh(format) {
 		l.emit(slog.LevelError, format, args)
 	}
@@ -69,6 +75,14 @@ func (l *serverLog) Fatalf(format string, args ...any) {
 	if l.fatal == "" {
 		l.fatal = fmt.Sprintf(format, args...)
 	}
+}
+
+// wounded reports whether the server said that a store of it cannot write any more. Clients are
+// told nothing of that where the commit of a batch failed.
+func (l *serverLog) wounded() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.wound
 }
 
 // reason is what Fatalf was told.

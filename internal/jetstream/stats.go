@@ -3,6 +3,7 @@ package jetstream
 import (
 	"context"
 	"errors"
+	"time"
 )
 
 // Stats is one look at a queue.
@@ -36,4 +37,28 @@ type ConsumerStats struct {
 // Stats looks at the queue now.
 func (q *Queue) Stats(ctx context.Context) (Stats, error) {
 	return Stats{}, errors.New("not built yet")
+}
+
+const (
+	rateWindow  = 10 * time.Second
+	rateEvery   = 500 * time.Millisecond
+	rateSamples = int(rateWindow/rateEvery) + 2
+)
+
+// sample is what a consumer had at one time.
+type sample struct {
+	at    time.Time
+	acked uint64
+}
+
+// sampled keeps a sample of the consumer, if the last one is old enough.
+func (c *consumer) sampled(now time.Time) {
+	n := len(c.samples)
+	if n > 0 && now.Sub(c.samples[n-1].at) < rateEvery {
+		return
+	}
+	if n == rateSamples {
+		c.samples = append(c.samples[:0], c.samples[1:]...)
+	}
+	c.samples = append(c.samples, sample{now, c.Acked})
 }
