@@ -1,8 +1,10 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 
 	"github.com/waybill-data/waybill"
 	"github.com/waybill-data/waybill/internal/config"
@@ -59,10 +61,9 @@ type queues struct {
 
 type queueKey struct{ dir, stream string }
 
-// newQueues makes the queues of the picked pipelines. What the configuration says of a directory
-// (listen, token) or a stream (bounds) at one pipeline only goes for all that share it, picked
-// or not. It opens nothing.
-func newQueues(cfg *config.Config, picked []*config.Pipeline, log *slog.Logger) *queues {
+// newQueues makes the queues of the picked pipelines; those that share one agree on it, which the
+// configuration saw to. It opens nothing.
+func newQueues(_ *config.Config, picked []*config.Pipeline, log *slog.Logger) *queues {
 	q := &queues{servers: map[string]*jetstream.Server{}, queues: map[queueKey]*jetstream.Queue{}}
 	for _, p := range picked {
 		e := p.Queue.Embedded
@@ -106,6 +107,100 @@ func newQueueReader(p *config.Pipeline, t *config.Target, queue *jetstream.Queue
 		Subject: p.Queue.Embedded.Subject, Stream: p.StreamTo(t),
 		MaxActions: p.Batch.MaxActions, MaxBytes: p.Batch.MaxBytes, Log: log,
 	})
+}
+
+// hops are all connectors of one pipeline. Without a queue each target has a source reader of its
+// own; with one there is a source reader at most, and each target has a reader of the queue.
+type hops struct {
+	pipeline *config.Pipeline
+	sources  []sourceEnd
+	server   *jetstream.Server // nil without a queue
+	queue    *jetstream.Queue  // likewise
+	intoIt   waybill.Writer    // the queue's; nil without queue or source
+	targets  []targetEnd
+}
+
+// sourceEnd is one consumer of the source.
+type sourceEnd struct {
+	stream string
+	reader waybill.Reader
+}
+
+// targetEnd is one target with what it reads from.
+type targetEnd struct {
+	target *config.Target
+	stream string
+	reader waybill.Reader // of the queue, else of the source
+	writer waybill.Writer
+}
+
+// newHops makes the connectors of p. Owner is who may take over its own lease at once; empty
+// for nobody.
+func newHops(p *config.Pipeline, q *queues, owner string, log *slog.Logger) (*hops, error) {
+	log = log.With("pipeline", p.Name)
+	h := &hops{pipeline: p}
+	h.server, h.queue = q.of(p)
+	for _, stream := range p.SourceStreams() {
+		reader, err := newSourceReader(p, stream, log)
+		if err != nil {
+			return nil, err
+		}
+		h.sources = append(h.sources, sourceEnd{stream, reader})
+	}
+	if h.queue != nil && p.Source.IsSet() {
+		h.intoIt = newQueueWriter(p, h.queue, log)
+	}
+	for i := range p.Targets {
+		t := &p.Targets[i]
+		writer, err := newWriter(p, t, owner, log)
+		if err != nil {
+			return nil, err
+		}
+		end := targetEnd{target: t, stream: p.StreamTo(t), writer: writer}
+		if h.queue != nil {
+			end.reader = newQueueReader(p, t, h.queue, log)
+		} else {
+			end.reader = h.sources[i].reader
+		}
+		h.targets = append(h.targets, end)
+	}
+	return h, nil
+}
+
+// streams are the names of all hops: into the queue first, then to each target.
+func (h *hops) streams() []string {
+	var all []string
+	if h.intoIt != nil {
+		all = append(all, h.pipeline.QueueStream())
+	}
+	for _, t := range h.targets {
+		all = append(all, t.stream)
+	}
+	return all
+}
+
+// only leaves one target, and of the sources what is that target's alone.
+func (h *hops) only(target string) {
+	h.targets = slices.DeleteFunc(h.targets, func(t targetEnd) bool { return t.target.Name != target })
+	h.sources = slices.DeleteFunc(h.sources, func(s sourceEnd) bool {
+		return !slices.ContainsFunc(h.targets, func(t targetEnd) bool { return t.stream == s.stream })
+	})
+	h.intoIt = nil
+}
+
+// close gives back what the connectors took.
+func (h *hops) close() error {
+	var errs []error
+	for _, s := range h.sources {
+		errs = append(errs, s.reader.Close())
+	}
+	if h.intoIt != nil {
+		errs = append(errs, h.intoIt.Close())
+	}
+	for _, t := range h.targets {
+		errs = append(errs, t.reader.Close(), t.writer.Close())
+	}
+	return errors.Join(errs...)
 }
 
 // ends are the two connectors of one hop.

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"os"
 	"strings"
 
 	"github.com/waybill-data/waybill"
@@ -18,35 +20,74 @@ type knower interface {
 	Knows(ctx context.Context, stream string) (bool, error)
 }
 
-// withStream takes the pipeline's stream at the target, so that no engine is at work on it and
-// none that was paused can come back to it, and gives it back afterwards. Where the target
-// does not know the stream there is nothing to take, and nothing is made there.
-func (a *app) withStream(ctx context.Context, cfg *config.Config, p *config.Pipeline, do func(ends) error) (err error) {
+// withHops takes the pipeline's streams, so that no engine is at work on them and none that was
+// paused can come back to them, and gives them back afterwards: at the targets, and with a queue
+// the directory that it is in. With a target it takes what belongs to that one only; with
+// intoQueue only the way into the queue. Where nobody knows a stream there is nothing to take,
+// and nothing is made there.
+func (a *app) withHops(ctx context.Context, cfg *config.Config, p *config.Pipeline, target string, intoQueue bool, do func(*hops) error) (err error) {
 	store, err := state.Open(cfg.State.SQLite.Path, a.quietLog()) //nolint:contextcheck // it bounds itself
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
-	e, err := newEnds(p, store.Owner(), a.quietLog())
+	h, err := newHops(p, newQueues(cfg, []*config.Pipeline{p}, a.quietLog()), store.Owner(), a.quietLog())
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, e.reader.Close(), e.writer.Close()) }()
-	known := true
-	if k, ok := e.writer.(knower); ok {
-		if known, err = k.Knows(ctx, p.StreamTo(&p.Targets[0])); err != nil {
+	if target != "" {
+		h.only(target)
+	}
+	if intoQueue && h.queue != nil {
+		h.targets = nil
+	}
+	giveBack, err := takeQueue(ctx, h)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, h.close(), giveBack()) }()
+	for _, t := range h.targets {
+		if err := takeTarget(ctx, &t); err != nil {
+			return err
+		}
+	}
+	return do(h)
+}
+
+// takeQueue takes the queue's directory, if the queue was ever used; h has no queue afterwards if
+// it was not.
+func takeQueue(ctx context.Context, h *hops) (giveBack func() error, err error) {
+	if h.queue == nil {
+		return func() error { return nil }, nil
+	}
+	if _, err := os.Stat(h.server.Dir); errors.Is(err, fs.ErrNotExist) {
+		h.queue = nil
+		return func() error { return nil }, nil
+	}
+	if err := h.server.Start(ctx); err != nil {
+		if errors.Is(err, waybill.ErrHeld) {
+			return nil, fmt.Errorf("an engine is running it, or another pipeline in the same queue: %w; stop that engine first", err)
+		}
+		return nil, fmt.Errorf("take its queue: %w", err)
+	}
+	return h.server.Close, nil
+}
+
+func takeTarget(ctx context.Context, t *targetEnd) error {
+	if k, ok := t.writer.(knower); ok {
+		if known, err := k.Knows(ctx, t.stream); err != nil {
 			return fmt.Errorf("see whether an engine is running it: %w", err)
+		} else if !known {
+			return nil
 		}
 	}
-	if known {
-		if _, err := e.writer.Resume(ctx, p.StreamTo(&p.Targets[0])); err != nil {
-			if errors.Is(err, waybill.ErrHeld) {
-				return fmt.Errorf("an engine is running it: %w; stop that engine first", err)
-			}
-			return fmt.Errorf("take it at the target: %w", err)
+	if _, err := t.writer.Resume(ctx, t.stream); err != nil {
+		if errors.Is(err, waybill.ErrHeld) {
+			return fmt.Errorf("an engine is running it: %w; stop that engine first", err)
 		}
+		return fmt.Errorf("take it at the target: %w", err)
 	}
-	return do(e)
+	return nil
 }
 
 // confirm asks on a terminal; only yes is yes. Elsewhere there is nobody to ask.

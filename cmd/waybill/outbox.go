@@ -60,6 +60,9 @@ first.`,
 type outboxVerb func(ctx context.Context, cfg *config.Config, p *config.Pipeline, in waybill.Installer) error
 
 func (a *app) withInstaller(p *config.Pipeline, do func(waybill.Installer) error) error {
+	if !p.Source.IsSet() {
+		return &usageError{fmt.Errorf("pipeline %s has no source, so there is nothing to set up; the outbox is at the pipeline that fills its queue", p.Name)}
+	}
 	reader, err := newSourceReader(p, p.SourceStreams()[0], a.quietLog())
 	if err != nil {
 		return err
@@ -73,43 +76,71 @@ func (a *app) withInstaller(p *config.Pipeline, do func(waybill.Installer) error
 
 func (a *app) outboxSQL(_ context.Context, _ *config.Config, p *config.Pipeline, in waybill.Installer) error {
 	sql := strings.TrimRight(in.SQL(), "\n") + "\n"
-	return a.emit(map[string]string{"pipeline": p.Name, "stream": p.StreamTo(&p.Targets[0]), "sql": sql}, func(w io.Writer) { fmt.Fprint(w, sql) })
+	r := struct {
+		outboxStreams
+		SQL string `json:"sql"`
+	}{outboxOf(p), sql}
+	return a.emit(r, func(w io.Writer) { fmt.Fprint(w, sql) })
+}
+
+// outboxStreams are a pipeline's consumers of its source.
+type outboxStreams struct {
+	Pipeline string   `json:"pipeline"`
+	Stream   string   `json:"stream,omitempty"` // where there is one
+	Streams  []string `json:"streams"`
+}
+
+func outboxOf(p *config.Pipeline) outboxStreams {
+	s := outboxStreams{Pipeline: p.Name, Streams: p.SourceStreams()}
+	if len(s.Streams) == 1 {
+		s.Stream = s.Streams[0]
+	}
+	return s
+}
+
+// are is the streams as the subject of a sentence, with one of two verbs.
+func (s outboxStreams) are(one, many string) string {
+	if len(s.Streams) == 1 {
+		return s.Streams[0] + " " + one
+	}
+	return strings.Join(s.Streams, ", ") + " " + many
 }
 
 // outboxDone is what install and uninstall print.
 type outboxDone struct {
-	Pipeline string `json:"pipeline"`
-	Stream   string `json:"stream"`
-	Did      string `json:"did"`
+	outboxStreams
+	Did string `json:"did"`
 }
 
 func (a *app) outboxInstall(ctx context.Context, _ *config.Config, p *config.Pipeline, in waybill.Installer) error {
-	if err := in.Install(ctx, p.StreamTo(&p.Targets[0])); err != nil {
+	r := outboxDone{outboxOf(p), "installed"}
+	if err := in.Install(ctx, r.Streams...); err != nil {
 		return fmt.Errorf("pipeline %s: install outbox: %w", p.Name, err)
 	}
-	return a.emit(outboxDone{p.Name, p.StreamTo(&p.Targets[0]), "installed"}, func(w io.Writer) {
-		fmt.Fprintf(w, "The outbox is installed at the source, and %s is registered as a consumer.\n", p.StreamTo(&p.Targets[0]))
+	return a.emit(r, func(w io.Writer) {
+		fmt.Fprintf(w, "The outbox is installed at the source, and %s.\n", r.are("is registered as a consumer", "are registered as consumers"))
 	})
 }
 
-// waiter is a source that can tell how many actions, not acknowledged by the stream, would go
-// with its schema.
+// waiter is a source that can tell how many actions, not acknowledged by one of the streams,
+// would go with its schema.
 type waiter interface {
-	Waiting(ctx context.Context, stream string) (int64, error)
+	Waiting(ctx context.Context, streams ...string) (int64, error)
 }
 
 func (a *app) outboxUninstall(ctx context.Context, cfg *config.Config, p *config.Pipeline, in waybill.Installer, yes bool) error {
-	err := a.withStream(ctx, cfg, p, func(ends) error {
+	r := outboxDone{outboxOf(p), "uninstalled"}
+	err := a.withHops(ctx, cfg, p, "", true, func(*hops) error {
 		if w, ok := in.(waiter); ok && !yes {
-			n, err := w.Waiting(ctx, p.StreamTo(&p.Targets[0]))
+			n, err := w.Waiting(ctx, r.Streams...)
 			if err != nil {
 				return err
 			}
-			if err := a.confirmLoss(p, n); err != nil {
+			if err := a.confirmLoss(p, r.outboxStreams, n); err != nil {
 				return err
 			}
 		}
-		return in.Uninstall(ctx, p.StreamTo(&p.Targets[0]))
+		return in.Uninstall(ctx, r.Streams...)
 	})
 	if errors.Is(err, errNotConfirmed) {
 		return fmt.Errorf("pipeline %s was not uninstalled: %w", p.Name, err)
@@ -117,18 +148,21 @@ func (a *app) outboxUninstall(ctx context.Context, cfg *config.Config, p *config
 	if err != nil {
 		return fmt.Errorf("pipeline %s: uninstall outbox: %w", p.Name, err)
 	}
-	return a.emit(outboxDone{p.Name, p.StreamTo(&p.Targets[0]), "uninstalled"}, func(w io.Writer) {
-		fmt.Fprintf(w, "%s is no longer a consumer of the outbox; the schema goes with the last one.\n", p.StreamTo(&p.Targets[0]))
+	return a.emit(r, func(w io.Writer) {
+		fmt.Fprintf(w, "%s of the outbox; the schema goes with the last one.\n", r.are("is no longer a consumer", "are no longer consumers"))
 	})
 }
 
 // confirmLoss asks where actions would be lost.
-func (a *app) confirmLoss(p *config.Pipeline, n int64) error {
+func (a *app) confirmLoss(p *config.Pipeline, s outboxStreams, n int64) error {
 	if n <= 0 {
 		return nil
 	}
-	loss := fmt.Sprintf("%s that %s has not acknowledged would go with the outbox, of which it is the last consumer",
-		plural(uint64(n), "action", "actions"), p.StreamTo(&p.Targets[0]))
+	whom, last := s.are("has not acknowledged", "have not acknowledged"), "it is the last consumer"
+	if len(s.Streams) > 1 {
+		last = "they are the last consumers"
+	}
+	loss := fmt.Sprintf("%s that %s would go with the outbox, of which %s", plural(uint64(n), "action", "actions"), whom, last)
 	if err := a.confirm("uninstall", loss+".\nUninstall it?", p); err != nil {
 		if errors.Is(err, errNotConfirmed) {
 			return err

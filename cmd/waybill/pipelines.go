@@ -50,3 +50,19 @@ func (a *app) completeOne(cmd *cobra.Command, given []string, typed string) ([]s
 	}
 	return a.completePipelines(cmd, given, typed)
 }
+
+// completeTarget offers the names of the targets of the pipeline given.
+func (a *app) completeTarget(_ *cobra.Command, given []string, _ string) ([]string, cobra.ShellCompDirective) {
+	if len(given) != 1 {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	_, p, err := a.loadOne(given[0])
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	var names []string
+	for i := range p.Targets {
+		names = append(names, p.Targets[i].Name)
+	}
+	return names, cobra.ShellCompDirectiveNoFileComp
+}

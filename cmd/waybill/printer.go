@@ -3,8 +3,11 @@ package main
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/waybill-data/waybill/internal/pattern"
 )
 
 // printer writes findings and promises for people; colours only on a terminal.
@@ -71,26 +74,56 @@ func (p *printer) mark(state string) string {
 }
 
 func (p *printer) check(c *pipelineCheck) {
-	fmt.Fprintf(p.w, "%s  %s: %s → %s\n", p.paint(bold, c.Pipeline), c.Pattern, c.Source, c.Target)
+	way := slices.DeleteFunc([]string{c.Source, c.Queue, c.Target}, func(s string) bool { return s == "" })
+	fmt.Fprintf(p.w, "%s  %s: %s\n", p.paint(bold, c.Pipeline), c.Pattern, strings.Join(way, " → "))
 	for _, f := range c.Findings {
-		fmt.Fprintf(p.w, "  %s %s: %s\n", p.mark(f.State), f.At, wrap(f.What, 12, 12))
+		at := f.At
+		if f.Target != "" {
+			at += " " + f.Target
+		}
+		fmt.Fprintf(p.w, "  %s %s: %s\n", p.mark(f.State), at, wrap(f.What, 6+utf8.RuneCountInString(at), 12))
 		if f.Fix != "" {
 			fmt.Fprintf(p.w, "      fix: %s\n", indentBelow(strings.TrimSpace(f.Fix), 11))
 		}
 	}
-	if len(c.Promise) > 0 {
-		p.promise(c)
+	switch {
+	case len(c.Promise) == 0:
+	case c.samePromises():
+		p.promise(c, c.Promise, "")
+	default:
+		for _, t := range c.Targets {
+			p.promise(c, t.Promise, " to "+t.Target)
+		}
 	}
 	fmt.Fprintln(p.w)
 }
 
-func (p *printer) promise(c *pipelineCheck) {
-	head := "promises"
+// samePromises reports whether all targets get the same for the same reasons.
+func (c *pipelineCheck) samePromises() bool {
+	for i := range c.Targets {
+		for j, v := range c.Targets[i].Promise {
+			first := c.Targets[0].Promise[j]
+			if v.Holds != first.Holds || !slices.Equal(v.Reasons, first.Reasons) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+func (p *printer) promise(c *pipelineCheck, promise []pattern.Verdict, to string) {
+	head := "promises" + to
 	if !c.OK {
-		head = "will promise, once the above is mended"
+		head = "will promise" + to + ", once the above is mended"
+	}
+	switch {
+	case len(c.Targets) == 0:
+		head += ", as far as the queue"
+	case c.Source == "":
+		head += ", from the queue on"
 	}
 	fmt.Fprintf(p.w, "  %s\n", head)
-	for _, v := range c.Promise {
+	for _, v := range promise {
 		state := stateOK
 		if !v.Holds {
 			state = stateMissing

@@ -2,40 +2,47 @@ package postgres
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 
 	"github.com/waybill-data/waybill"
 )
 
-// Waiting counts the actions that the stream has not acknowledged and that would go with the
-// outbox if the stream were uninstalled now: none where other consumers keep it, or where the
-// stream is not registered. It stops at the bound of Backlog.
-func (o *Outbox) Waiting(ctx context.Context, stream string) (actions int64, err error) {
+// Waiting counts the actions that one of the streams has not acknowledged and that would go with
+// the outbox if they were all uninstalled now: none where other consumers keep it, or where none
+// of them is registered. It stops at the bound of Backlog.
+func (o *Outbox) Waiting(ctx context.Context, streams ...string) (actions int64, err error) {
 	err = o.administer(ctx, func(conn *pgx.Conn) error {
 		s, err := readServer(ctx, conn)
 		if err != nil || !s.installed {
 			return err
 		}
-		doing := "count what waits for consumer " + stream + " in database " + s.database
-		var acked string
-		err = conn.QueryRow(ctx, `select position from waybill.consumer
-where name = $1 and not exists (select from waybill.consumer where name <> $1)`, stream).Scan(&acked)
-		if errors.Is(err, pgx.ErrNoRows) {
-			return nil
-		}
+		doing := "count what waits for consumer " + strings.Join(streams, ", ") + " in database " + s.database
+		rows, err := conn.Query(ctx, `select position from waybill.consumer
+where name = any($1) and not exists (select from waybill.consumer where name <> all($1))`, streams)
 		if err != nil {
 			return classify(err, doing)
 		}
-		at, err := decodePosition(waybill.Position(acked))
+		positions, err := pgx.CollectRows(rows, pgx.RowTo[string])
 		if err != nil {
-			return fmt.Errorf("%s: %w", doing, err)
+			return classify(err, doing)
 		}
-		err = conn.QueryRow(ctx, fmt.Sprintf(`select count(*) from (select from (%s) f limit %d) w`, at.followingSQL(), backlogBound),
-			pgx.QueryExecModeExec).Scan(&actions)
-		return classify(err, doing)
+		for _, acked := range positions { // the one that is furthest behind counts
+			at, err := decodePosition(waybill.Position(acked))
+			if err != nil {
+				return fmt.Errorf("%s: %w", doing, err)
+			}
+			var n int64
+			err = conn.QueryRow(ctx, fmt.Sprintf(`select count(*) from (select from (%s) f limit %d) w`, at.followingSQL(), backlogBound),
+				pgx.QueryExecModeExec).Scan(&n)
+			if err != nil {
+				return classify(err, doing)
+			}
+			actions = max(actions, n)
+		}
+		return nil
 	})
 	return actions, err
 }

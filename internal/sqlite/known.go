@@ -2,6 +2,7 @@ package sqlite
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"io/fs"
 	"os"
@@ -24,13 +25,18 @@ func (w *Writer) Knows(ctx context.Context, stream string) (known bool, err erro
 	return known, err
 }
 
-// Waiting counts the actions that the stream has not acknowledged and that would go with the
-// outbox if the stream were uninstalled now: none where other consumers keep it, or where the
-// stream is not registered.
-func (o *Outbox) Waiting(ctx context.Context, stream string) (actions int64, err error) {
+// Waiting counts the actions that one of the streams has not acknowledged and that would go with
+// the outbox if they were all uninstalled now: none where other consumers keep it, or where none
+// of them is registered.
+func (o *Outbox) Waiting(ctx context.Context, streams ...string) (actions int64, err error) {
 	err = withConn(ctx, o.opt.Path, func(c *conn) error {
+		names, err := json.Marshal(streams)
+		if err != nil {
+			return err
+		}
 		n, err := c.number(ctx, `SELECT count(DISTINCT o.action) FROM waybill_outbox AS o JOIN waybill_consumer AS c ON o.n > c.n
-WHERE c.stream = ?1 AND NOT EXISTS (SELECT 1 FROM waybill_consumer WHERE stream <> ?1)`, stream)
+WHERE c.stream IN (SELECT value FROM json_each(?1)) AND NOT EXISTS
+(SELECT 1 FROM waybill_consumer WHERE stream NOT IN (SELECT value FROM json_each(?1)))`, string(names))
 		if missingTable(err, "waybill_outbox") || missingTable(err, "waybill_consumer") {
 			return nil
 		}
