@@ -154,7 +154,7 @@ func TestNoRoom(t *testing.T) {
 		var log bytes.Buffer
 		meter, stop := start(t, source, full, Config{Log: slog.New(slog.NewTextHandler(&log, nil))})
 		time.Sleep(time.Hour)
-		if s := meter.Snapshot(); s.State != Waiting || s.Error != "queue q is full: no room" || time.Since(s.Since) < 59*time.Minute {
+		if s := meter.Snapshot(); s.State != Waiting || s.Error != "queue q is full: no room" || time.Since(s.Since) < 59*time.Minute || s.Retries != 0 {
 			t.Errorf("held back: %+v", s)
 		}
 		if n := full.tried.Load(); n < 3600 {

@@ -149,7 +149,9 @@ func (m *Meter) setState(s State, err error) {
 func (m *Meter) retrying(doing string, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.status.Retries++
+	if !soon(err) { // to stand by, or to be held back, is no failure
+		m.status.Retries++
+	}
 	m.failing[doing] = err
 	if m.status.State != Standby {
 		m.setState(Waiting, err)

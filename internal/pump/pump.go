@@ -20,6 +20,8 @@ type Config struct {
 	// is read ahead. One action may exceed MaxBytes.
 	MaxActions int
 	MaxBytes   int64
+	// Before, if set, runs each time before the stream is taken; it is tried again as taking is.
+	Before func(context.Context) error
 	// UntilCaughtUp ends the run once what the source held at its start is written; with From,
 	// what it held when that was closed.
 	UntilCaughtUp bool

@@ -148,6 +148,7 @@ type retryWriter struct {
 	waybill.Writer
 	retrier
 	stream  string
+	before  func(context.Context) error
 	gate    *Gate
 	patient bool // waits for as long as it takes: for another engine's end, for a closed gate
 	held    time.Duration
@@ -157,7 +158,7 @@ type retryWriter struct {
 func newRetryWriter(w waybill.Writer, c Config) *retryWriter {
 	t := retrier{pace: c.Retry, meter: c.Meter, log: c.Log.With("stream", c.Stream), again: waybill.Transient}
 	return &retryWriter{
-		Writer: w, retrier: t, stream: c.Stream, gate: c.Gate, patient: !c.UntilCaughtUp, held: c.Retry.Held, grace: c.Grace,
+		Writer: w, retrier: t, stream: c.Stream, before: c.Before, gate: c.Gate, patient: !c.UntilCaughtUp, held: c.Retry.Held, grace: c.Grace,
 	}
 }
 
@@ -172,6 +173,11 @@ func (w *retryWriter) Resume(ctx context.Context, stream string) (p waybill.Posi
 		return waybill.Transient(err)
 	}
 	err = t.do(ctx, "take the stream at the target", func(ctx context.Context) error {
+		if w.before != nil {
+			if err := w.before(ctx); err != nil {
+				return err
+			}
+		}
 		p, err = w.Writer.Resume(ctx, stream)
 		return err
 	})

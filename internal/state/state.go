@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"sync"
 	"syscall"
 	"time"
 
@@ -24,8 +25,11 @@ const Format = 1
 // openTimeout bounds how long Open waits for another process that is writing the file.
 const openTimeout = 10 * time.Second
 
-// Store is an open state directory.
+// Store is an open state directory. Its methods may be called concurrently.
 type Store struct {
+	path string
+
+	mu    sync.Mutex
 	id    string
 	owner string
 	lock  *os.File // nil without the lock
@@ -50,7 +54,7 @@ func open(path string, log *slog.Logger) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{lock: lock}
+	s := &Store{path: path, lock: lock}
 	if s.id, err = identity(path, lock != nil); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
@@ -62,18 +66,52 @@ func open(path string, log *slog.Logger) (*Store, error) {
 	return s, nil
 }
 
+// TryLock takes the directory's lock if it became free since Open, and reports whether this
+// process has it now. ID and Owner may be other ones afterwards.
+func (s *Store) TryLock() (bool, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.lock != nil {
+		return true, nil
+	}
+	lock, err := takeLock(s.path + ".lock")
+	if err != nil || lock == nil {
+		return false, err
+	}
+	id, err := identity(s.path, true)
+	if err != nil {
+		return false, errors.Join(fmt.Errorf("read state store %s: %w", s.path, err), lock.Close())
+	}
+	s.lock, s.id, s.owner = lock, id, id
+	return true, nil
+}
+
 // ID is the engine's identity, the same after every restart on this directory.
-func (s *Store) ID() string { return s.id }
+func (s *Store) ID() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.id
+}
 
 // Locked reports whether this process holds the directory's lock, and so may act as ID.
-func (s *Store) Locked() bool { return s.lock != nil }
+func (s *Store) Locked() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.lock != nil
+}
 
 // Owner is what to present as the owner of leases: ID for the holder of the lock, else a
 // value that no other process has.
-func (s *Store) Owner() string { return s.owner }
+func (s *Store) Owner() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.owner
+}
 
 // Close gives the lock up. It may be called twice.
 func (s *Store) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if s.lock == nil {
 		return nil
 	}
@@ -114,12 +152,17 @@ func identity(path string, locked bool) (string, error) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), openTimeout)
 	defer cancel()
-	db, err := sql.Open("sqlite", "file:"+(&url.URL{Path: path}).EscapedPath()+"?_pragma=busy_timeout(5000)&_pragma=synchronous(FULL)&_txlock=immediate")
+	db, err := openDB(path)
 	if err != nil {
 		return "", err
 	}
 	id, err := inTx(ctx, db, inode, locked)
 	return id, errors.Join(err, db.Close())
+}
+
+// openDB opens a file that is there.
+func openDB(path string) (*sql.DB, error) {
+	return sql.Open("sqlite", "file:"+(&url.URL{Path: path}).EscapedPath()+"?mode=rw&_pragma=busy_timeout(5000)&_pragma=synchronous(FULL)&_txlock=immediate")
 }
 
 // ensureFile creates the file with its narrow mode before SQLite would create it with a
@@ -151,11 +194,14 @@ func inTx(ctx context.Context, db *sql.DB, inode string, locked bool) (string, e
 		return "", err
 	}
 	if have, ok := meta["format"]; ok && have != strconv.Itoa(Format) {
-		return "", fmt.Errorf("its format is %s and this version of waybill reads format %d; run the version that wrote it, or remove the file (a new engine identity is drawn, nothing else is kept here)", have, Format)
+		return "", fmt.Errorf("its format is %s and this version of waybill reads format %d; run the version that wrote it, or remove the file (a new engine identity is drawn, and nothing is paused any more)", have, Format)
+	}
+	if _, err := tx.ExecContext(ctx, `CREATE TABLE IF NOT EXISTS paused(stream TEXT PRIMARY KEY) STRICT`); err != nil {
+		return "", err
 	}
 	id, known := meta["id"]
 	if known && (meta["inode"] == inode || !locked) {
-		return id, nil
+		return id, tx.Commit()
 	}
 	id = uuid.NewString()
 	for _, kv := range [][2]string{{"format", strconv.Itoa(Format)}, {"id", id}, {"inode", inode}} {
