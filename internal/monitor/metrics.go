@@ -9,7 +9,7 @@ import (
 	"github.com/waybill-data/waybill/internal/pump"
 )
 
-var states = [...]pump.State{pump.Starting, pump.Running, pump.Waiting, pump.Standby, pump.Stopped, pump.Failed, pump.Done}
+var states = [...]pump.State{pump.Starting, pump.Running, pump.Waiting, pump.Standby, pump.Paused, pump.Stopped, pump.Failed, pump.Done}
 
 // registry is the server's own: nothing that a library registers globally shows up in it.
 func (s *Server) registry() *prometheus.Registry {
@@ -20,7 +20,7 @@ func (s *Server) registry() *prometheus.Registry {
 		ConstLabels: prometheus.Labels{"version": s.Version, "commit": s.Commit, "goversion": runtime.Version()},
 	})
 	build.Set(1)
-	r.MustRegister(build, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), newCollector(s.snapshots))
+	r.MustRegister(build, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), newCollector(s.snapshots), newQueueCollector(s.queues))
 	return r
 }
 

@@ -29,6 +29,10 @@ type Options struct {
 	Listen string // host:port
 	Token  string // secret; required unless Listen is a loopback address
 	Meters []Meter
+	// Queues shows the queues; nil: there are none.
+	Queues Queues
+	// Pauser is what /pause and /resume work on; nil: they are not there.
+	Pauser Pauser
 	// Engine is shown by /status: which state directory this process runs for.
 	Engine  string
 	Version string

@@ -7,13 +7,22 @@ import (
 	"github.com/waybill-data/waybill/internal/pump"
 )
 
-// NotReady lists why data does not progress, a clause for each pipeline that does not; none
+// NotReady lists why data does not progress, a clause for each hop that does not; none
 // means ready. Stall is how long standing still is forgiven.
 func NotReady(all []pump.Status, now time.Time, stall time.Duration) []string {
+	hops := map[string]int{}
+	for i := range all {
+		hops[all[i].Pipeline]++
+	}
 	var reasons []string
 	for i := range all {
-		if why := notReady(&all[i], now, stall); why != "" {
-			reasons = append(reasons, fmt.Sprintf("pipeline %s: %s", all[i].Pipeline, why))
+		p := &all[i]
+		name := p.Pipeline
+		if hops[name] > 1 {
+			name = p.Stream
+		}
+		if why := notReady(p, now, stall); why != "" {
+			reasons = append(reasons, fmt.Sprintf("pipeline %s: %s", name, why))
 		}
 	}
 	return reasons
@@ -25,7 +34,7 @@ func notReady(p *pump.Status, now time.Time, stall time.Duration) string {
 		because = ": " + p.Error
 	}
 	switch p.State {
-	case pump.Done, pump.Standby:
+	case pump.Done, pump.Standby, pump.Paused:
 		return ""
 	case pump.Failed:
 		return "failed" + because
