@@ -85,7 +85,7 @@ func (q *Queue) openStarted(ctx context.Context, name string) (*session, error) 
 		nc.Close()
 		return nil, err
 	}
-	id, state, err := q.ensure(ctx, js)
+	id, state, err := q.ensure(ctx, nc, js, st)
 	if err == nil {
 		err = st.attach(ctx, q, js, state)
 	}
@@ -109,27 +109,43 @@ func (s *session) close() error {
 }
 
 // ensure finds or makes the stream and returns its identity and state.
-func (q *Queue) ensure(ctx context.Context, js jetstream.JetStream) (string, jetstream.StreamState, error) {
+func (q *Queue) ensure(ctx context.Context, nc *nats.Conn, js jetstream.JetStream, st *stream) (string, jetstream.StreamState, error) {
+	none := jetstream.StreamState{}
 	found, err := js.Stream(ctx, q.Stream)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		id, err := q.create(ctx, js)
-		return id, jetstream.StreamState{}, err
+		return id, none, err
 	}
 	if err != nil {
-		return "", jetstream.StreamState{}, err
+		return "", none, err
 	}
-	info := found.CachedInfo()
-	id, err := q.adopt(ctx, js, info)
-	return id, info.State, err
+	id, err := q.adopt(ctx, js, found.CachedInfo())
+	if err != nil {
+		return "", none, err
+	}
+	if err := q.lost(ctx, nc); err != nil {
+		return "", none, err
+	}
+	// While somebody writes, the end of the stream is theirs.
+	if st.users == 0 {
+		if err := q.mend(ctx, nc, js); err != nil {
+			return "", none, err
+		}
+	}
+	return id, found.CachedInfo().State, nil
 }
 
 // config is the stream as it should be; meta holds its identity.
 func (q *Queue) config(meta map[string]string) jetstream.StreamConfig {
+	bound := q.MaxBytes
+	if bound <= 0 {
+		bound = -1
+	}
 	return jetstream.StreamConfig{
 		Name: q.Stream, Subjects: []string{q.Stream + ".>"}, Metadata: meta,
 		Description: "Waybill: one message an action; made and emptied by Waybill",
 		Storage:     jetstream.FileStorage, Retention: jetstream.LimitsPolicy,
-		Discard: jetstream.DiscardNew, MaxBytes: q.MaxBytes, MaxMsgs: -1, MaxConsumers: -1,
+		Discard: jetstream.DiscardNew, MaxBytes: bound, MaxMsgs: -1, MaxConsumers: -1,
 		AllowDirect: true, AllowAtomicPublish: true, Replicas: 1,
 		// Every message is wanted, also one that equals another.
 		Duplicates: time.Second,

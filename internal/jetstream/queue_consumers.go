@@ -218,8 +218,8 @@ func (q *Queue) acked(_ context.Context, s *session, name, subject string, seq u
 		return fmt.Errorf("acknowledge to queue %s: consumer %s of %s is not registered", q.Stream, name, subject)
 	}
 	if seq > c.Acked {
-		c.Acked = seq
 		c.sampled(time.Now())
+		c.Acked = seq
 		st.changed()
 	}
 	return nil

@@ -35,6 +35,11 @@ func get(ctx context.Context, nc *nats.Conn, stream string, r getRequest) (found
 	if err != nil {
 		return found{}, err
 	}
+	return place(m, stream)
+}
+
+// place reads where and when a message was stored from what the server answered.
+func place(m *nats.Msg, stream string) (found, error) {
 	switch status := m.Header.Get("Status"); status {
 	case "":
 	case "404":

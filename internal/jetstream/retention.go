@@ -51,7 +51,11 @@ func (k *keeper) run(ctx context.Context) {
 		var again time.Duration
 		select {
 		case <-ctx.Done():
-			k.tick(context.WithoutCancel(ctx), true)
+			ctx = context.WithoutCancel(ctx)
+			k.tick(ctx, true)
+			if k.js != nil {
+				k.queue.leave(ctx, k.js)
+			}
 			return
 		case <-timer.C:
 			again = k.tick(ctx, false)
