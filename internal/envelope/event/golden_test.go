@@ -217,6 +217,9 @@ func requireExample(t *testing.T, file string, shown []byte) {
 	if got, want := compact(t, shown), compact(t, readGolden(t, file)); got != want {
 		t.Errorf("example %s:\ngot  %s\nwant %s", file, got, want)
 	}
+	if _, err := event.NewDecoder(anySchema).Decode(shown); err != nil {
+		t.Errorf("example %s as it is shown: %v", file, err)
+	}
 }
 
 func compact(t *testing.T, text []byte) string {

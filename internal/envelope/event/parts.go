@@ -127,8 +127,7 @@ func (s *splitter) add(c *waybill.Change, limit int) (err error) {
 		return err
 	}
 	s.event.Part++
-	moved := copy(s.buf[s.room+len(closing):], s.buf[start+len(closing):])
-	copy(s.buf[s.room:], "[{")
+	moved := copy(s.buf[s.room+len(closing):], s.buf[start+len(closing):]) // behind the [{ that is there
 	s.buf = s.buf[:s.room+len(closing)+moved]
 	return nil
 }
