@@ -7,6 +7,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"syscall"
 	"testing"
 	"time"
 
@@ -19,41 +20,81 @@ import (
 )
 
 var (
-	out    = flag.String("write", "", "file to write the report to")
-	rounds = flag.Int("rounds", 5, "rounds of each comparison")
-	scale  = flag.Int("messages", 200_000, "messages of the outbox drained")
+	out        = flag.String("write", "", "file to write the report to")
+	rounds     = flag.Int("rounds", 5, "rounds of each comparison")
+	scale      = flag.Int("messages", 200_000, "messages of the outbox drained; what memory is measured over grows with it")
+	engineOnly = flag.Bool("engine-only", false, "leave the yardsticks out, for profiles")
 )
 
 func TestMain(m *testing.M) { testenv.Main(m) }
 
+// figures are what one run measured.
+type figures struct {
+	comparisons []comparison
+	memory      []memory
+	latency     *latency
+}
+
+// TestBench measures each part in a subtest of its own, so that -run can pick one. The
+// report is written only if all of them ran.
 func TestBench(t *testing.T) {
 	cluster := testenv.NewCluster(t, "shared_buffers=512MB", "max_wal_size=4GB", "autovacuum=off", "checkpoint_timeout=30min")
 	url := cluster.URL("postgres")
-	comparisons := []comparison{
-		drainOutbox(t, url),
-		applyPostgres(t, url),
-		applySQLite(t),
+	var f figures
+	parts := []struct {
+		name    string
+		measure func(t *testing.T)
+	}{
+		{"drain", func(t *testing.T) { f.comparisons = append(f.comparisons, drainOutbox(t, url)...) }},
+		{"queue", func(t *testing.T) { f.comparisons = append(f.comparisons, outboxToQueue(t, url)...) }},
+		{"apply", func(t *testing.T) {
+			f.comparisons = append(f.comparisons, applyPostgres(t, url), applySQLite(t))
+		}},
+		{"latency", func(t *testing.T) { f.latency = commitToVisible(t, url) }},
+		{"memory", func(t *testing.T) { f.memory = append(f.memory, manyActions(t, url)) }},
+		{"large", func(t *testing.T) { f.memory = append(f.memory, largeAction(t, url)...) }},
 	}
-	l := commitToVisible(t, url)
-	text := report(comparisons, l)
+	ran := 0
+	for _, p := range parts {
+		t.Run(p.name, func(t *testing.T) {
+			p.measure(t)
+			ran++
+		})
+	}
+	if t.Failed() {
+		return
+	}
+	text := report(f)
 	fmt.Println(text)
-	if *out != "" {
+	if *out != "" && ran == len(parts) && !*engineOnly {
 		if err := os.WriteFile(*out, []byte(text), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
 }
 
-// rate is things per second of one run of f.
+// rate is things per second of one run of f. With -v it says what CPU time this process took for
+// each, which a busy machine changes less than the rate.
 func rate(t *testing.T, n int, f func(ctx context.Context) error) float64 {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
-	start := time.Now()
+	start, used := time.Now(), cpuTime()
 	if err := f(ctx); err != nil {
 		t.Fatal(err)
 	}
-	return float64(n) / time.Since(start).Seconds()
+	took := time.Since(start)
+	t.Logf("%.0f/s, %.1f µs CPU each", float64(n)/took.Seconds(), float64((cpuTime()-used).Microseconds())/float64(n))
+	return float64(n) / took.Seconds()
+}
+
+// cpuTime is what this process used up to now.
+func cpuTime() time.Duration {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		return 0
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
 func dial(t *testing.T, url string) *pgx.Conn {
@@ -66,10 +107,13 @@ func dial(t *testing.T, url string) *pgx.Conn {
 	return conn
 }
 
+// hop is one way from a reader to a writer.
+func hop(stream string, r waybill.Reader, w waybill.Writer) *pattern.Hop {
+	return &pattern.Hop{Stream: stream, Reader: r, Writer: w, Meter: pump.NewMeter("bench", "target")}
+}
+
 func run(ctx context.Context, stream string, r waybill.Reader, w waybill.Writer, untilCaughtUp bool) error {
-	return pattern.Push(ctx, pattern.Parts{
-		Stream: stream, Reader: r, Writer: w, UntilCaughtUp: untilCaughtUp, Meter: pump.NewMeter("bench", "target"),
-	})
+	return pattern.Push(ctx, pattern.Parts{Out: []*pattern.Hop{hop(stream, r, w)}, UntilCaughtUp: untilCaughtUp})
 }
 
 // payload is about 300 bytes.

@@ -16,8 +16,8 @@ const emitOne = `select waybill.emit('customer.saved', jsonb_build_array(jsonb_b
 	'key', jsonb_build_object('id', $1::bigint), 'row', jsonb_build_object('id', $1::bigint, 'name', 'Customer number ' || $1::bigint, 'visits', $1::bigint))))`
 
 // commitToVisible commits actions at a steady pace and polls the target for the newest.
-func commitToVisible(t *testing.T, url string) latency {
-	l := latency{rate: 1000, actions: 20_000}
+func commitToVisible(t *testing.T, url string) *latency {
+	l := &latency{rate: 1000, actions: 20_000}
 	source, target := fresh(t, url, "latency_source"), fresh(t, url, "latency_target")
 	testenv.Exec(t, target, makeTarget)
 	r := postgres.NewOutbox(postgres.SourceOptions{URL: source, Stream: "bench/target", MaxActions: 1000, MaxBytes: 4 << 20, MaxDelay: 5 * time.Millisecond})

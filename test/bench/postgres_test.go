@@ -42,29 +42,44 @@ func (c *columns) write(ctx context.Context, q interface {
 	return err
 }
 
-func drainOutbox(t *testing.T, url string) comparison {
-	c := comparison{
+// drainOutbox compares the direct way with a plain loop, and the way through the queue with
+// the direct one.
+func drainOutbox(t *testing.T, url string) []comparison {
+	direct := comparison{
 		name: "PostgreSQL outbox drained into PostgreSQL", unit: "messages/s", asked: 0.8,
 		yardstick: fmt.Sprintf("pgx `SELECT … ORDER BY id LIMIT 1000`, one unnest upsert of the rows, `DELETE` of the ids, over %d messages of about 300 B, each loop turn committing at both ends", *scale),
 		engine:    "`capture: outbox` read by polling, applied to the same table with its position, acknowledged and purged",
 	}
+	queued := comparison{
+		name: "the same through the embedded queue", unit: "messages/s", asked: 0.6,
+		yardstick: "the engine's own figure above, without the queue",
+		engine:    "both hops at once, outbox to queue and queue to table, from the first read to the last row at the target; every message on disk in the queue, and gone from it at the end",
+	}
 	source, target := fresh(t, url, "source"), fresh(t, url, "target")
 	for range *rounds {
-		testenv.Exec(t, target, makeTarget)
-		fillPlain(t, source)
-		c.plain = append(c.plain, rate(t, *scale, func(ctx context.Context) error { return drainPlain(ctx, t, source, target) }))
-
+		if !*engineOnly {
+			testenv.Exec(t, target, makeTarget)
+			fillPlain(t, source)
+			direct.plain = append(direct.plain, rate(t, *scale, func(ctx context.Context) error { return drainPlain(ctx, t, source, target) }))
+		}
 		testenv.Exec(t, target, makeTarget+"; drop schema if exists waybill cascade")
-		testenv.Exec(t, source, "drop schema if exists waybill cascade")
-		fillOutbox(t, source)
-		c.ours = append(c.ours, rate(t, *scale, func(ctx context.Context) error {
-			r := postgres.NewOutbox(postgres.SourceOptions{URL: source, Stream: "bench/target", MaxActions: 1000, MaxBytes: 4 << 20})
-			w := postgres.NewWriter(postgres.TargetOptions{URL: target})
-			return run(ctx, "bench/target", r, w, true)
+		fillOutbox(t, source, "bench/target")
+		direct.ours = append(direct.ours, rate(t, *scale, func(ctx context.Context) error {
+			return run(ctx, "bench/target", outboxOf(source, "bench/target"), postgres.NewWriter(postgres.TargetOptions{URL: target}), true)
 		}))
 		expect(t, target, *scale)
+
+		testenv.Exec(t, target, makeTarget+"; drop schema if exists waybill cascade")
+		fillOutbox(t, source, "bench/embedded")
+		queued.ours = append(queued.ours, throughQueue(t, source, target))
+		expect(t, target, *scale)
 	}
-	return c
+	queued.plain = direct.ours
+	return []comparison{direct, queued}
+}
+
+func outboxOf(source, stream string) *postgres.Outbox {
+	return postgres.NewOutbox(postgres.SourceOptions{URL: source, Stream: stream, MaxActions: 1000, MaxBytes: 4 << 20})
 }
 
 func fresh(t *testing.T, url, name string) string {
@@ -82,30 +97,50 @@ func expect(t *testing.T, url string, n int) {
 
 func fillPlain(t *testing.T, url string) {
 	testenv.Exec(t, url, fmt.Sprintf(`drop table if exists plain; create table plain (id bigserial primary key, payload jsonb not null);
-		insert into plain (payload) select %s from generate_series(0, %d) i`, message("i"), *scale-1))
+		insert into plain (payload) select %s from generate_series(0, %d) i`, oneMessage("i"), *scale-1))
 	settle(t, url)
 }
 
-// message is the SQL of one message's changes, one upsert of a customer.
-func message(i string) string {
+// oneMessage is the SQL of one message's changes, one upsert of one of scale customers.
+func oneMessage(i string) string { return messageOf(i, *scale) }
+
+func messageOf(i string, customers int) string {
 	return fmt.Sprintf(`jsonb_build_array(jsonb_build_object('entity', 'customer', 'op', 'upsert',
 		'key', jsonb_build_object('id', (%[1]s::bigint * 611953 %% %[2]d)),
 		'row', jsonb_build_object('id', (%[1]s::bigint * 611953 %% %[2]d), 'name', 'Customer number ' || %[1]s, 'email', 'customer.' || %[1]s || '@example.com',
-			'note', lpad(%[1]s::text, 80, '0') || ' and some words that make up the rest of it', 'visits', %[1]s)))`, i, *scale)
+			'note', lpad(%[1]s::text, 80, '0') || ' and some words that make up the rest of it', 'visits', %[1]s)))`, i, customers)
 }
 
-func fillOutbox(t *testing.T, url string) {
-	r := postgres.NewOutbox(postgres.SourceOptions{URL: url, Stream: "bench/target"})
-	if err := r.Install(context.Background(), "bench/target"); err != nil {
+func fillOutbox(t *testing.T, url, stream string) {
+	testenv.Exec(t, url, "drop schema if exists waybill cascade")
+	if err := outboxOf(url, stream).Install(context.Background(), stream); err != nil {
 		t.Fatal(err)
 	}
-	// A transaction for each message, as applications write them; the server need not sync each.
-	testenv.Exec(t, url, fmt.Sprintf(`create or replace procedure fill() language plpgsql as $$ begin
-		for i in 0 .. %d loop perform waybill.emit('customer.saved', %s); commit; end loop; end $$`, *scale-1, message("i")))
-	testenv.Exec(t, url, "alter role current_user set synchronous_commit = off")
-	testenv.Exec(t, url, "call fill()")
-	testenv.Exec(t, url, "alter role current_user reset synchronous_commit")
+	if err := emitMessages(context.Background(), url, *scale); err != nil {
+		t.Fatal(err)
+	}
 	settle(t, url)
+}
+
+// emitMessages emits n messages, a transaction for each, as applications write them; the
+// server need not sync each.
+func emitMessages(ctx context.Context, url string, n int) error {
+	conn, err := pgx.Connect(ctx, url)
+	if err != nil {
+		return err
+	}
+	defer conn.Close(context.WithoutCancel(ctx))
+	for _, sql := range []string{
+		fmt.Sprintf(`create or replace procedure public.fill(n bigint) language plpgsql as $$ begin
+			for i in 0 .. n-1 loop perform waybill.emit('customer.saved', %s); commit; end loop; end $$`, oneMessage("i")),
+		"set synchronous_commit = off",
+		fmt.Sprintf("call public.fill(%d)", n),
+	} {
+		if _, err := conn.Exec(ctx, sql, pgx.QueryExecModeSimpleProtocol); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func settle(t *testing.T, url string) {

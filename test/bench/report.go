@@ -5,6 +5,7 @@ package bench
 import (
 	"bufio"
 	"fmt"
+	"math"
 	"os"
 	"os/exec"
 	"runtime"
@@ -25,6 +26,9 @@ type comparison struct {
 }
 
 func median(v []float64) float64 {
+	if len(v) == 0 {
+		return math.NaN()
+	}
 	s := slices.Clone(v)
 	slices.Sort(s)
 	return s[len(s)/2]
@@ -39,34 +43,61 @@ type latency struct {
 	p50, p99, max time.Duration
 }
 
-func report(comparisons []comparison, l latency) string {
+// memory is what an engine in a process of its own had resident, in MiB.
+type memory struct {
+	name   string
+	method string
+	asked  float64 // MiB; the peak is below
+	peak   float64
+	at     []float64 // at equal steps on the way to the end
+	took   time.Duration
+}
+
+func report(f figures) string {
 	var b strings.Builder
 	p := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
 	p("# Benchmarks\n")
 	p("Written by `make bench`; do not edit. %s, %s.\n", time.Now().UTC().Format("2006-01-02"), machine())
 	p("Each figure is the median of its rounds; engine and yardstick take turns in one run, on the same")
-	p("private PostgreSQL servers with `fsync` and `synchronous_commit` on. The yardsticks are plain loops")
-	p("that move the same data the shortest way and promise nothing: no order, no exactly-once effect, no")
+	p("private PostgreSQL servers with `fsync` and `synchronous_commit` on. The yardsticks move the same data")
+	p("by other means and promise less; the plain loops promise nothing: no order, no exactly-once effect, no")
 	p("position, no whole actions.\n")
 	p("| figure | yardstick | engine | ratio | asked |")
 	p("|---|---:|---:|---:|---:|")
-	for i := range comparisons {
-		c := &comparisons[i]
-		p("| %s | %.0f %s | %.0f %s | **%.2f** | %.2f |", c.name, median(c.plain), c.unit, median(c.ours), c.unit, c.ratio(), c.asked)
+	for i := range f.comparisons {
+		c := &f.comparisons[i]
+		asked := "" // said for comparison alone
+		if c.asked > 0 {
+			asked = fmt.Sprintf("%.2f", c.asked)
+		}
+		p("| %s | %.0f %s | %.0f %s | **%.2f** | %s |", c.name, median(c.plain), c.unit, median(c.ours), c.unit, c.ratio(), asked)
 	}
 	p("\n| figure | measured | asked |")
 	p("|---|---:|---:|")
-	p("| commit to visible at %d actions/s, median | **%.1f ms** | 10 ms |", int(l.kept+0.5), ms(l.p50))
-	p("| the same, 99th percentile | **%.1f ms** | 40 ms |", ms(l.p99))
-	p("| the same, worst of %d | %.1f ms | |\n", l.actions, ms(l.max))
-	p("## What is compared\n")
-	for i := range comparisons {
-		c := &comparisons[i]
+	if l := f.latency; l != nil {
+		p("| commit to visible at %d actions/s, median | **%.1f ms** | 10 ms |", int(l.kept+0.5), ms(l.p50))
+		p("| the same, 99th percentile | **%.1f ms** | 40 ms |", ms(l.p99))
+		p("| the same, worst of %d | %.1f ms | |", l.actions, ms(l.max))
+	}
+	for _, m := range f.memory {
+		p("| %s, peak resident | **%.0f MiB** | below %.0f MiB |", m.name, m.peak, m.asked)
+	}
+	p("\n## What is compared\n")
+	for i := range f.comparisons {
+		c := &f.comparisons[i]
 		p("- **%s.** Yardstick: %s. Engine: %s. Rounds: %s against %s.", c.name, c.yardstick, c.engine, list(c.ours), list(c.plain))
 	}
-	p("- **Commit to visible.** One session commits %d actions a second (as far as it can), each in a transaction of its own, through", l.rate)
-	p("  `waybill.emit`; the engine carries them to another database of the same server; an observer there polls. The time")
-	p("  runs from the return of the commit at the source to the poll that sees the row.")
+	if l := f.latency; l != nil {
+		p("- **Commit to visible.** One session commits %d actions a second (as far as it can), each in a transaction of its own, through", l.rate)
+		p("  `waybill.emit`; the engine carries them to another database of the same server; an observer there polls. The time")
+		p("  runs from the return of the commit at the source to the poll that sees the row.")
+	}
+	for _, m := range f.memory {
+		p("- **%s.** %s. It took %s.", m.name, m.method, m.took.Round(time.Second))
+		if len(m.at) > 0 {
+			p("  Resident at each %d %% of the way: %s MiB.", 100/len(m.at), list(m.at))
+		}
+	}
 	return b.String()
 }
 
