@@ -7,16 +7,10 @@ import (
 	"go.uber.org/goleak"
 )
 
-func testQueue(t *testing.T) *Queue {
-	t.Helper()
-	s := NewServer(ServerOptions{Dir: t.TempDir()})
-	return NewQueue(s, QueueOptions{Stream: "q", MaxBytes: 64 << 20})
-}
-
 func TestQueueOpenClose(t *testing.T) {
-	defer goleak.VerifyNone(t)
+	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
 	ctx := context.Background()
-	q := testQueue(t)
+	q := queueIn(t, t.TempDir(), QueueOptions{})
 	var id string
 	for range 3 {
 		s, err := q.open(ctx, "test")
