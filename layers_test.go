@@ -39,6 +39,7 @@ var layers = []layer{
 	{pkg: "outbox", imports: []string{"", "internal/envelope"}},
 	{pkg: "internal/postgres", imports: connector},
 	{pkg: "internal/sqlite", imports: connector},
+	{pkg: "internal/jetstream", imports: append([]string{"internal/envelope/event"}, connector...)},
 	{pkg: "internal/pump", imports: []string{"", "internal/fault"}},
 	{pkg: "internal/pattern", imports: []string{"", "internal/pump"}},
 	{pkg: "internal/config"},
@@ -49,7 +50,7 @@ var layers = []layer{
 	{pkg: "internal/demo", imports: []string{"outbox"}}, // judges the engine, so shares no code with it
 	{pkg: "cmd/waybill", imports: []string{
 		"", "outbox", "internal/fault", "internal/envelope", "internal/pump", "internal/pattern", "internal/config", "internal/state",
-		"internal/monitor", "internal/postgres", "internal/sqlite", "internal/demo",
+		"internal/monitor", "internal/postgres", "internal/sqlite", "internal/jetstream", "internal/demo",
 	}},
 }
 
@@ -198,6 +199,11 @@ func TestLayerTestBites(t *testing.T) {
 		{ImportPath: module + "/internal/sqlite", Imports: []string{module + "/internal/postgres"}},
 		{ImportPath: module + "/internal/postgres/pgwire", Imports: []string{module + "/internal/pump"}},
 		{ImportPath: module + "/internal/postgres", Imports: []string{module + "/internal/config"}},
+		{ImportPath: module + "/internal/postgres", Imports: []string{module + "/internal/envelope/event"}},
+		{ImportPath: module + "/internal/jetstream", Imports: []string{module + "/internal/sqlite"}},
+		{ImportPath: module + "/internal/jetstream", Imports: []string{module + "/internal/pattern"}},
+		{ImportPath: module + "/internal/envelope/event", Imports: []string{"github.com/nats-io/nats.go"}},
+		{ImportPath: module + "/outbox", Imports: []string{module + "/internal/envelope/event"}},
 		{ImportPath: module + "/internal/pump", Imports: []string{module + "/internal/testenv"}},
 		{ImportPath: module + "/outbox", Imports: []string{module + "/internal/sqlite"}},
 		{ImportPath: module + "/cmd/waybill", Imports: []string{module + "/internal/conformance"}},

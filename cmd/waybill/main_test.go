@@ -14,11 +14,13 @@ import (
 	"os/exec"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/rogpeppe/go-internal/testscript"
+	"golang.org/x/sys/unix"
 
 	"github.com/waybill-data/waybill/internal/testenv"
 )
@@ -44,6 +46,7 @@ func TestMain(m *testing.M) {
 //	await sql DSN QUERY WANT   until the query's rows, as `sql` prints them, are WANT
 //	await file FILE            until the file is there
 //	await get URL CODE         until the URL answers with that status
+//	flock FILE                 holds the file as another process would, until unflock
 //	serve VAR                  VAR is the host:port of a web server that is no waybill
 //	sql DSN QUERY…             runs them and prints the rows of the last; DSN is a URL or FILE
 //	wrongpassword VAR URL      VAR is the URL with $SECRET for a password
@@ -53,7 +56,7 @@ func TestScripts(t *testing.T) {
 		Dir: "testdata/script",
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"exits": scriptExits, "json": scriptJSON, "freeport": scriptFreePort, "await": scriptAwait,
-			"serve": scriptServe, "nosecret": scriptNoSecret, "wrongpassword": scriptWrongPassword,
+			"flock": scriptFlock, "unflock": scriptUnflock, "serve": scriptServe, "nosecret": scriptNoSecret, "wrongpassword": scriptWrongPassword,
 			"postgres": func(ts *testscript.TestScript, _ bool, args []string) { ts.Setenv(args[0], testenv.Postgres(t).URL) },
 		},
 		Setup: func(e *testscript.Env) error {
@@ -198,6 +201,24 @@ func answer(url string) string {
 	_ = resp.Body.Close()
 	return strconv.Itoa(resp.StatusCode)
 }
+
+// scriptFlock holds a file as another process would.
+func scriptFlock(ts *testscript.TestScript, _ bool, args []string) {
+	f, err := os.Open(ts.MkAbs(args[0]))
+	ts.Check(err)
+	ts.Check(unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB))
+	held.Store(ts, f)
+	ts.Defer(func() { scriptUnflock(ts, false, nil) })
+}
+
+func scriptUnflock(ts *testscript.TestScript, _ bool, _ []string) {
+	if f, ok := held.LoadAndDelete(ts); ok {
+		ts.Check(f.(*os.File).Close())
+	}
+}
+
+// held are the files that scripts hold.
+var held sync.Map
 
 func scriptServe(ts *testscript.TestScript, _ bool, args []string) {
 	l, err := new(net.ListenConfig).Listen(context.Background(), "tcp", "127.0.0.1:0")

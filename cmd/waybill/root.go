@@ -14,7 +14,8 @@ func (a *app) newRoot() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "waybill",
 		Short: "Keeps the same data true in several systems, and proves it",
-		Long: `Waybill carries business actions from a source to a target: whole, in order, once.
+		Long: `Waybill carries business actions from a source to its targets, directly or through a queue
+of its own: whole, in order, once.
 
 It reads waybill.yaml in the current directory, or the file that --config names.`,
 		Example: `  waybill init --source postgres --target postgres   write a waybill.yaml to start from

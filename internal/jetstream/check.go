@@ -46,7 +46,7 @@ func checkDir(dir string) (found []waybill.Finding, there string) {
 			return []waybill.Finding{{What: fmt.Sprintf("%s is not a directory", there), Fix: "set queue.embedded.dir to a directory of its own"}}, ""
 		case err == nil:
 			return []waybill.Finding{checkWrite(dir, there)}, there
-		case !errors.Is(err, fs.ErrNotExist) || there == filepath.Dir(there):
+		case !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, unix.ENOTDIR), there == filepath.Dir(there):
 			return []waybill.Finding{{What: fmt.Sprintf("the queue directory cannot be looked at: %v", err), Fix: "let this user read and write " + dir}}, ""
 		}
 		there = filepath.Dir(there)
@@ -107,7 +107,7 @@ func (q *Queue) checkSpace(there string) waybill.Finding {
 	}
 	used := treeBytes(filepath.Join(q.server.Dir, "jetstream", "$G", "streams", q.Stream))
 	if free >= q.MaxBytes-used {
-		return waybill.Finding{OK: true, What: fmt.Sprintf("there are %s free for max_bytes of %s", sizeText(free), sizeText(q.MaxBytes))}
+		return waybill.Finding{OK: true, What: fmt.Sprintf("there are %s free, enough for max_bytes of %s", sizeText(free), sizeText(q.MaxBytes))}
 	}
 	return waybill.Finding{
 		Warn: true,
