@@ -23,6 +23,7 @@ var (
 	out        = flag.String("write", "", "file to write the report to")
 	rounds     = flag.Int("rounds", 5, "rounds of each comparison")
 	scale      = flag.Int("messages", 200_000, "messages of the outbox drained; what memory is measured over grows with it")
+	batch      = flag.Int("batch", 1000, "batch.max_actions of the engine's hops")
 	engineOnly = flag.Bool("engine-only", false, "leave the yardsticks out, for profiles")
 )
 
@@ -109,7 +110,7 @@ func dial(t *testing.T, url string) *pgx.Conn {
 
 // hop is one way from a reader to a writer.
 func hop(stream string, r waybill.Reader, w waybill.Writer) *pattern.Hop {
-	return &pattern.Hop{Stream: stream, Reader: r, Writer: w, Meter: pump.NewMeter("bench", "target")}
+	return &pattern.Hop{Stream: stream, Reader: r, Writer: w, MaxActions: *batch, Meter: pump.NewMeter("bench", "target")}
 }
 
 func run(ctx context.Context, stream string, r waybill.Reader, w waybill.Writer, untilCaughtUp bool) error {

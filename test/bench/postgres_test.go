@@ -79,7 +79,7 @@ func drainOutbox(t *testing.T, url string) []comparison {
 }
 
 func outboxOf(source, stream string) *postgres.Outbox {
-	return postgres.NewOutbox(postgres.SourceOptions{URL: source, Stream: stream, MaxActions: 1000, MaxBytes: 4 << 20})
+	return postgres.NewOutbox(postgres.SourceOptions{URL: source, Stream: stream, MaxActions: *batch, MaxBytes: 4 << 20})
 }
 
 func fresh(t *testing.T, url, name string) string {

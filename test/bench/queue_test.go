@@ -110,7 +110,7 @@ func throughQueue(t *testing.T, source, target string) float64 {
 	s, q := startQueue(t)
 	in := hop("bench/embedded", outboxOf(source, "bench/embedded"), jetstream.NewWriter(q, jetstream.WriterOptions{Subject: "bench"}))
 	out := hop("bench/postgres",
-		jetstream.NewReader(q, jetstream.ReaderOptions{Subject: "bench", Stream: "bench/postgres", MaxActions: 1000, MaxBytes: 4 << 20}),
+		jetstream.NewReader(q, jetstream.ReaderOptions{Subject: "bench", Stream: "bench/postgres", MaxActions: *batch, MaxBytes: 4 << 20}),
 		postgres.NewWriter(postgres.TargetOptions{URL: target}))
 	v := rate(t, *scale, func(ctx context.Context) error {
 		return pattern.Queue(ctx, pattern.Parts{In: in, Out: []*pattern.Hop{out}, UntilCaughtUp: true})
