@@ -136,12 +136,8 @@ func contains(t testing.TB, text string, parts ...string) {
 
 // stopped reports whether the process is stopped by SIGSTOP, as the kernel says.
 func (e *engine) stopped() bool {
-	stat, err := os.ReadFile("/proc/" + itoa(e.cmd.Process.Pid) + "/stat")
-	if err != nil {
-		return false
-	}
-	_, rest, ok := strings.Cut(string(stat), ") ")
-	return ok && strings.HasPrefix(rest, "T")
+	fields := stat("/proc/" + itoa(e.cmd.Process.Pid) + "/stat")
+	return len(fields) > 0 && fields[0] == "T"
 }
 
 // eventually waits for a condition, looking every few milliseconds.

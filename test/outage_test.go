@@ -1,6 +1,7 @@
 package test
 
 import (
+	"slices"
 	"testing"
 
 	"github.com/waybill-data/waybill/internal/testenv"
@@ -10,8 +11,9 @@ import (
 // TestRefusalLosesNothing: the target refuses an action. The engine stops there with exit 1 and
 // a sentence; once the cause is mended it goes on and nothing is missing.
 func TestRefusalLosesNothing(t *testing.T) {
-	for _, c := range combos {
+	for _, c := range append(slices.Clone(combos), queued[0], queued[3], fanned) {
 		t.Run(c.String(), func(t *testing.T) {
+			t.Parallel()
 			s := newScenario(t, c)
 			seen := s.watch()
 			mend := s.refuseCity()
@@ -21,8 +23,13 @@ func TestRefusalLosesNothing(t *testing.T) {
 				e.want(1)
 				contains(t, e.out.String(), "crm", "refused at")
 			}
-			if v := s.judge(); v.Lost == 0 || v.Doubled+v.Torn+v.OutOfOrder+v.Phantom > 0 {
+			if v := s.judgeAt(s.targets[0]); v.Lost == 0 || !v.Prefix() {
 				t.Fatalf("what follows the refused action must be missing, and nothing else be wrong: %s", v)
+			}
+			if c.second != "" {
+				if v := s.judgeAt(s.targets[1]); !v.Clean() {
+					t.Fatalf("a target waited for another one: %s", v)
+				}
 			}
 			mend()
 			s.catchUp("").want(0)
@@ -45,8 +52,9 @@ func (s *scenario) refuseCity() (mend func()) {
 
 // TestNothingToDo: an engine that has nothing to carry says so at once.
 func TestNothingToDo(t *testing.T) {
-	for _, c := range combos {
+	for _, c := range append(slices.Concat(combos, queued), fanned) {
 		t.Run(c.String(), func(t *testing.T) {
+			t.Parallel()
 			s := newScenario(t, c)
 			for range 2 {
 				s.catchUp("").want(0)

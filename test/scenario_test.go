@@ -348,8 +348,7 @@ func (s *scenario) exec(side *judge.Side, query string, args ...any) {
 func crash(t testing.TB, c *testenv.Cluster, side *judge.Side) {
 	t.Helper()
 	c.Kill(t)
-	side.DB.SetMaxIdleConns(-1)
-	side.DB.SetMaxIdleConns(2)
+	reconnect(side)
 	c.Start(t)
 }
 

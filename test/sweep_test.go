@@ -30,11 +30,7 @@ var sampled = []string{fault.ReadDone, fault.WritePosition, fault.WriteCommitted
 // TestKillSweep kills the engine at every durable step, and again while it recovers.
 func TestKillSweep(t *testing.T) {
 	turn := 0
-	for i, c := range combos {
-		points := fault.Points()
-		if i >= 2 {
-			points = sampled
-		}
+	sweep := func(c combo, points []string, kill func(t *testing.T, c combo, point string, nth int, recovery string)) {
 		for _, point := range points {
 			recovery := recoveryKills[turn%len(recoveryKills)]
 			turn++
@@ -44,18 +40,47 @@ func TestKillSweep(t *testing.T) {
 			})
 		}
 	}
+	sweep(combos[0], fault.Points(), kill)
+	sweep(combos[1], fault.Points(), kill)
+	sweep(combos[2], sampled, kill)
+	sweep(combos[3], sampled, kill)
+	sweep(queued[0], fault.Points(), killHops)
+	sweep(queued[1], sampled, killHops)
+	sweep(queued[2], sampled[1:2], killHops)
+	sweep(queued[3], sampled[2:], killHops)
+	sweep(fanned, sampled[1:3], kill)
 }
 
-// kill lets the engine die at the nth passage of a point, and again at the first passage of
-// another one while it recovers, all under load, and judges what the survivor makes of it.
+// kill lets the engine die at the nth passage of a point, and judges what comes of it.
 func kill(t *testing.T, c combo, point string, nth int, recovery string) {
 	s := newScenario(t, c)
 	seen := s.watch()
 	stop := s.background()
+	s.run(fmt.Sprintf("kill:%s:%d", point, nth)).want(killed)
+	s.recover(stop, seen, point, recovery)
+}
 
-	first := s.run(fmt.Sprintf("kill:%s:%d", point, nth))
-	first.want(killed)
+// killHops lets an engine that only relays die at the nth passage of a point, so that it is the
+// hop into the queue that does, then one that only consumes, and judges what an engine that does
+// both comes to.
+func killHops(t *testing.T, c combo, point string, nth int, recovery string) {
+	s := newScenario(t, c)
+	seen := s.watch()
+	stop := s.background()
+	relay, consume := s.write("state", s.plan().relay()), s.write("state", s.plan().consume())
+	if point != fault.LeaseRenewed { // the queue has no lease: it is its directory's lock
+		start(t, fmt.Sprintf("kill:%s:%d", point, nth), "run", "-f", relay).want(killed)
+	}
+	// Something is in the queue then for the other hop, but not much.
+	start(t, "kill:write.committed:3", "run", "-f", relay).want(killed)
+	start(t, fmt.Sprintf("kill:%s:%d", point, min(nth, 2)), "run", "-f", consume).want(killed)
+	s.recover(stop, seen, point, recovery)
+}
 
+// recover lets the engine die again at the first passage of a point while it recovers from a kill
+// at another one, all under load, and judges what the survivor makes of it.
+func (s *scenario) recover(stop func() judge.Stats, seen func() judge.Sighting, point, recovery string) {
+	s.t.Helper()
 	// The workload goes on while the engine recovers.
 	second := s.run("kill:" + recovery)
 	second.want(killed)
@@ -63,14 +88,14 @@ func kill(t *testing.T, c combo, point string, nth int, recovery string) {
 	began := time.Now()
 	before := s.arrived()
 	third := s.run("")
-	eventually(t, "the engine goes on after two kills", func() bool {
+	eventually(s.t, "the engine goes on after two kills", func() bool {
 		if third.ended() {
-			t.Fatalf("the engine ended after two kills:\n%s", third.tail())
+			s.t.Fatalf("the engine ended after two kills:\n%s", third.tail())
 		}
 		return s.arrived().past(before, 0)
 	})
 	took := time.Since(began)
-	eventually(t, "the engine carries on", func() bool { return third.ended() || s.arrived().past(before, 40) })
+	eventually(s.t, "the engine carries on", func() bool { return third.ended() || s.arrived().past(before, 40) })
 	stats := stop()
 	third.signal(sigterm)
 	third.want(128 + int(sigterm))
@@ -80,10 +105,10 @@ func kill(t *testing.T, c combo, point string, nth int, recovery string) {
 	s.unseen(seen())
 	for _, e := range []*engine{second, third} {
 		if strings.Contains(e.out.String(), waybill.ErrHeld.Error()) {
-			t.Errorf("on the same state directory the engine waited for a lease, %v in all:\n%s", took, e.tail())
+			s.t.Errorf("on the same state directory the engine waited for a lease, %v in all:\n%s", took, e.tail())
 		}
 	}
-	t.Logf("%d actions, killed at %s and %s, going on after %v", stats.Committed, point, recovery, took.Round(time.Millisecond))
+	s.t.Logf("%d actions, killed at %s and %s, going on after %v", stats.Committed, point, recovery, took.Round(time.Millisecond))
 }
 
 // unseen fails if the observer saw part of an action.
