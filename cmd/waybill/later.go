@@ -23,8 +23,6 @@ func (a *app) laterCommands() []*cobra.Command {
 		later("verify PIPELINE", "Compare source and target"),
 		later("letters list|show|replay|discard PIPELINE [ID…]", "Dead letters"),
 		later("resync PIPELINE", "Take a new snapshot and hand over to the stream"),
-		later("pause PIPELINE", "Pause a pipeline of the running engine"),
-		later("resume PIPELINE", "Resume a paused pipeline"),
 	}
 }
 

@@ -45,10 +45,15 @@ func TestLiveLines(t *testing.T) {
 func TestProgressLine(t *testing.T) {
 	e := &engine{}
 	for _, name := range []string{"crm", "erp"} {
-		e.workers = append(e.workers, &worker{pipeline: &config.Pipeline{Name: name}, meter: pump.NewMeter(name, "sqlite")})
+		e.workers = append(e.workers, newWorker(&config.Pipeline{Name: name, Targets: []config.Target{{Name: "sqlite"}}}))
 	}
-	e.workers[1].meter.SetState(pump.Running, nil)
+	e.workers[1].hops[0].meter.SetState(pump.Running, nil)
 	if got, want := e.progressLine(), "crm starting, 0 written · erp running, 0 written at 0/s"; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+	e.workers[0].pipeline.Targets = append(e.workers[0].pipeline.Targets, config.Target{Name: "b"})
+	e.workers[0] = newWorker(e.workers[0].pipeline)
+	if got, want := e.progressLine(), "crm/sqlite starting, 0 written · crm/b starting, 0 written · erp/sqlite running, 0 written at 0/s"; got != want {
 		t.Errorf("%q, want %q", got, want)
 	}
 	for range 20 {

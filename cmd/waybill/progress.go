@@ -34,19 +34,24 @@ func (e *engine) showProgress(ctx context.Context) {
 			screen.show(e.progressLine())
 			continue
 		}
-		for _, w := range e.workers {
-			if s := w.meter.Snapshot(); s.State == pump.Running || s.State == pump.Waiting {
-				e.app.log.Info("progress", "pipeline", s.Pipeline, "actions", s.Actions, "per_second", int(s.Rate), "waiting", s.Backlog)
+		for _, h := range e.hops() {
+			if s := h.meter.Snapshot(); s.State == pump.Running || s.State == pump.Waiting {
+				e.app.log.Info("progress", "pipeline", s.Pipeline, "stream", s.Stream, "actions", s.Actions, "per_second", int(s.Rate), "waiting", s.Backlog)
 			}
 		}
 	}
 }
 
 func (e *engine) progressLine() string {
-	parts := make([]string, 0, len(e.workers))
-	for _, w := range e.workers {
-		s := w.meter.Snapshot()
-		part := fmt.Sprintf("%s %s, %d written", s.Pipeline, s.State, s.Actions)
+	hops := e.hops()
+	parts := make([]string, 0, len(hops))
+	for _, h := range hops {
+		s := h.meter.Snapshot()
+		name := s.Pipeline
+		if len(hops) > len(e.workers) {
+			name = s.Stream
+		}
+		part := fmt.Sprintf("%s %s, %d written", name, s.State, s.Actions)
 		if s.State == pump.Running {
 			part += fmt.Sprintf(" at %.0f/s", s.Rate)
 			if s.Backlog > 0 {

@@ -42,6 +42,7 @@ It reads waybill.yaml in the current directory, or the file that --config names.
 	flags.Var(&a.logFormat, "log-format", "how log lines on stderr look")
 	root.AddCommand(
 		a.newDemoCommand(), a.newInitCommand(), a.newCheckCommand(), a.newRunCommand(), a.newStatusCommand(),
+		a.newPauseCommand(), a.newResumeCommand(),
 		a.newOutboxCommand(), a.newDropCommand(), a.newSchemaCommand(), a.newVersionCommand(),
 		a.newCompletionCommand(),
 	)

@@ -1,30 +1,19 @@
 package main
 
 import (
-	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/jedib0t/go-pretty/v6/table"
 	"github.com/jedib0t/go-pretty/v6/text"
 	"github.com/spf13/cobra"
 
-	"github.com/waybill-data/waybill/internal/config"
 	"github.com/waybill-data/waybill/internal/monitor"
 	"github.com/waybill-data/waybill/internal/pump"
-)
-
-const (
-	statusTimeout  = 5 * time.Second
-	maxStatusBytes = 16 << 20
 )
 
 func (a *app) newStatusCommand() *cobra.Command {
@@ -39,11 +28,11 @@ func (a *app) newStatusCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if cfg.Admin.Listen, err = (addressFile{cfg: cfg}).read(); err != nil {
+			if cfg.Admin.Listen, err = (&addressFile{cfg: cfg}).read(); err != nil {
 				return err
 			}
-			report, err := askStatus(cmd.Context(), cfg.Admin)
-			if err != nil {
+			report := &monitor.Report{}
+			if err := ask(cmd.Context(), cfg.Admin, http.MethodGet, "/status", nil, report, func() bool { return report.Waybill != "" }); err != nil {
 				return err
 			}
 			if err := narrow(report, args); err != nil {
@@ -52,51 +41,6 @@ func (a *app) newStatusCommand() *cobra.Command {
 			return a.emit(report, func(w io.Writer) { printStatus(w, report, time.Now()) })
 		},
 	}
-}
-
-// askStatus gets the report of the engine behind the admin address.
-func askStatus(ctx context.Context, admin config.Admin) (*monitor.Report, error) {
-	addr := dialable(admin.Listen)
-	ctx, cancel := context.WithTimeout(ctx, statusTimeout)
-	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+addr+"/status", nil)
-	if err != nil {
-		return nil, fmt.Errorf("ask %s: %w", addr, err)
-	}
-	if admin.Token != "" {
-		req.Header.Set("Authorization", "Bearer "+admin.Token)
-	}
-	// No proxy from the environment: the token is for the engine alone.
-	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
-	resp, err := client.Do(req)
-	switch {
-	case errors.Is(err, syscall.ECONNREFUSED):
-		return nil, fmt.Errorf("no engine runs with this configuration: nothing listens at %s; start one with: waybill run", addr)
-	case err != nil:
-		return nil, fmt.Errorf("ask the engine at %s: %w; is it running there (admin.listen)?", addr, err)
-	}
-	defer resp.Body.Close() //nolint:errcheck // it was only read
-	if resp.StatusCode == http.StatusUnauthorized {
-		return nil, fmt.Errorf("the engine at %s wants another token; set admin.token to the one that it was started with", addr)
-	}
-	report := &monitor.Report{}
-	err = json.NewDecoder(io.LimitReader(resp.Body, maxStatusBytes)).Decode(report)
-	if err != nil || resp.StatusCode != http.StatusOK || report.Waybill == "" {
-		return nil, fmt.Errorf("what answers at %s (HTTP status %d) is not a waybill; set admin.listen to another port", addr, resp.StatusCode)
-	}
-	return report, nil
-}
-
-// dialable turns a listening address into one to connect to.
-func dialable(listen string) string {
-	host, port, err := net.SplitHostPort(listen)
-	if err != nil {
-		return listen
-	}
-	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
-		host = "localhost"
-	}
-	return net.JoinHostPort(host, port)
 }
 
 // narrow keeps the named pipelines. One that the engine does not run is an error: showing
@@ -115,19 +59,14 @@ func narrow(r *monitor.Report, names []string) error {
 		return fmt.Errorf("the running engine does not run %s", strings.Join(absent, ", "))
 	}
 	r.Pipelines = slices.DeleteFunc(r.Pipelines, func(p pump.Status) bool { return !slices.Contains(names, p.Pipeline) })
+	r.Queues = slices.DeleteFunc(r.Queues, func(q monitor.Queue) bool {
+		return !slices.ContainsFunc(q.Pipelines, func(name string) bool { return slices.Contains(names, name) })
+	})
 	return nil
 }
 
 func printStatus(w io.Writer, r *monitor.Report, now time.Time) {
-	t := table.NewWriter()
-	t.SetOutputMirror(w)
-	t.SetStyle(table.StyleLight)
-	t.Style().Options = table.OptionsNoBordersAndSeparators
-	var columns []table.ColumnConfig
-	for n := 4; n <= 11; n++ { // the numbers
-		columns = append(columns, table.ColumnConfig{Number: n, Align: text.AlignRight, AlignHeader: text.AlignRight})
-	}
-	t.SetColumnConfigs(columns)
+	t := newTable(w, 4, 11)
 	t.AppendHeader(table.Row{"pipeline", "target", "state", "for", "seq", "waiting", "lag", "actions/s", "p50", "p99", "retries"})
 	for i := range r.Pipelines {
 		p := &r.Pipelines[i]
@@ -144,16 +83,87 @@ func printStatus(w io.Writer, r *monitor.Report, now time.Time) {
 			seq = fmt.Sprint(p.Seq)
 		}
 		t.AppendRow(table.Row{
-			p.Pipeline, p.Target, p.State, now.Sub(p.Since).Round(time.Second), seq, waiting, lag,
+			p.Pipeline, p.Target, stateText(p), now.Sub(p.Since).Round(time.Second), seq, waiting, lag,
 			fmt.Sprintf("%.1f", p.Rate), p50, p99, p.Retries,
 		})
 	}
 	t.Render()
+	for i := range r.Queues {
+		printQueue(w, &r.Queues[i])
+	}
+	hops := map[string]int{}
 	for i := range r.Pipelines {
-		if p := &r.Pipelines[i]; p.Error != "" {
-			fmt.Fprintf(w, "\n%s: %s\n", p.Pipeline, p.Error)
+		hops[r.Pipelines[i].Pipeline]++
+	}
+	for i := range r.Pipelines {
+		p := &r.Pipelines[i]
+		name := p.Stream
+		if hops[p.Pipeline] == 1 {
+			name = p.Pipeline
+		}
+		if p.Error != "" {
+			fmt.Fprintf(w, "\n%s: %s\n", name, p.Error)
 		}
 	}
+}
+
+// stateText is the state, and that it will be another soon.
+func stateText(p *pump.Status) string {
+	if p.Paused && p.State != pump.Paused {
+		return string(p.State) + ", to pause"
+	}
+	return string(p.State)
+}
+
+func printQueue(w io.Writer, q *monitor.Queue) {
+	fmt.Fprintf(w, "\nqueue %s in %s: ", q.Queue, q.Dir)
+	if !q.Known {
+		fmt.Fprintf(w, "not known: %s\n", q.Error)
+		return
+	}
+	fmt.Fprintf(w, "%s, %s of %s (%.0f%%), the oldest %s\n", plural(q.Messages, "message", "messages"), size(q.Bytes), size(q.MaxBytes), q.UsedPercent, seconds(q.OldestSeconds))
+	if q.Full {
+		fmt.Fprintf(w, "full, what follows is held back: %s\n", q.Why)
+	}
+	if len(q.Consumers) == 0 {
+		return
+	}
+	t := newTable(w, 2, 5)
+	t.AppendHeader(table.Row{"consumer", "lacks", "bytes", "oldest", "actions/s"})
+	for _, c := range q.Consumers {
+		name := c.Consumer
+		if c.Paused {
+			name += " (paused)"
+		}
+		t.AppendRow(table.Row{name, c.Depth, size(c.Bytes), seconds(c.OldestSeconds), fmt.Sprintf("%.1f", c.Rate)})
+	}
+	t.Render()
+}
+
+// newTable has numbers in the columns first to last.
+func newTable(w io.Writer, first, last int) table.Writer {
+	t := table.NewWriter()
+	t.SetOutputMirror(w)
+	t.SetStyle(table.StyleLight)
+	t.Style().Options = table.OptionsNoBordersAndSeparators
+	var columns []table.ColumnConfig
+	for n := first; n <= last; n++ {
+		columns = append(columns, table.ColumnConfig{Number: n, Align: text.AlignRight, AlignHeader: text.AlignRight})
+	}
+	t.SetColumnConfigs(columns)
+	return t
+}
+
+func size(bytes uint64) string {
+	units := []string{"B", "KiB", "MiB", "GiB", "TiB"}
+	n, i := float64(bytes), 0
+	for n >= 1024 && i < len(units)-1 {
+		n, i = n/1024, i+1
+	}
+	if i == 0 || n >= 100 || n == float64(int64(n)) {
+		return fmt.Sprintf("%.0f %s", n, units[i])
+	}
+	return fmt.Sprintf("%.1f %s", n, units[i])
 }
 
 func seconds(s float64) string {

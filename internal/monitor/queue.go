@@ -6,8 +6,8 @@ type Queue struct {
 	Queue     string   `json:"queue"` // the name of its stream
 	Dir       string   `json:"dir"`
 	Pipelines []string `json:"pipelines"`
-	// Known: the last look succeeded. Otherwise Error says why it did not, or is empty before
-	// the first, and only MaxBytes is to be trusted.
+	// Known: the last look succeeded. Otherwise Error says why it did not, and what else is here is
+	// older than that, or was never known.
 	Known bool   `json:"known"`
 	Error string `json:"error,omitempty"`
 
