@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"runtime"
 	"sync"
-	"sync/atomic"
 	"time"
 )
 
@@ -53,7 +52,6 @@ type show struct {
 	striker  *striker
 	aimed    int // strikes so far
 	gauge    *gauge
-	away     atomic.Bool // the CRM is
 	workload *workload
 	observer *observer // of the CRM
 	glancer  *observer // of the warehouse
@@ -103,7 +101,7 @@ func run(ctx context.Context, o Options) (_ *Report, err error) {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
-	s.workload, s.gauge = newWorkload(db), newGauge()
+	s.workload, s.gauge = newWorkload(db), newGauge(s.lacks)
 	s.observer, s.glancer = &observer{path: crm, every: lookEvery}, &observer{path: warehouse, every: glanceEvery}
 	s.striker = newStriker(crm, o.file("queue"))
 	defer s.striker.close() // after the observer ended
@@ -111,6 +109,15 @@ func run(ctx context.Context, o Options) (_ *Report, err error) {
 		return nil, err
 	}
 	return s.report, s.conclude(ctx, master, crm, warehouse)
+}
+
+// lacks is how many actions the target of a stream has not got, by what can be seen there.
+func (s *show) lacks(stream string) int64 {
+	arrived := s.observer.applied.Load()
+	if stream == toWarehouse {
+		arrived = s.glancer.applied.Load()
+	}
+	return s.workload.written.Load() + clerks - arrived // a clerk counts after the commit
 }
 
 // live is the part with everything running: work, observation, kills, outages, and at the end
@@ -254,7 +261,7 @@ func (s *show) conclude(ctx context.Context, master, crm, warehouse string) (err
 		return err
 	}
 	r.Queue.Peak = s.gauge.peak(toCRM)
-	r.Queue.course = map[string][]int64{toCRM: s.gauge.columns(toCRM, chartWidth), toWarehouse: s.gauge.columns(toWarehouse, chartWidth)}
+	r.Queue.course = s.gauge.columns(chartWidth)
 	r.Saves, r.SavesWithoutCRM = s.workload.pace.told()
 	r.RolledBack = s.workload.rolledBack.Load()
 	r.Suppressed, r.Retries = s.engine.told()

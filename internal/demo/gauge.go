@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -29,6 +30,9 @@ type level struct {
 type gauge struct {
 	client *http.Client
 	began  time.Time
+	// limit is how much can wait for the target of a stream at most: a consumer whose last words
+	// went down with an engine seems to lack what it has.
+	limit func(stream string) int64
 
 	mu       sync.Mutex
 	now      *process // whom to ask
@@ -38,13 +42,17 @@ type gauge struct {
 	levels   map[string]level
 	peaks    map[string]level
 	course   map[string][]int64 // the highest number of actions in each slot of time
+
+	away  atomic.Bool // the CRM is
+	aways []int64     // 1 in each slot in which it was
+	kills []int64     // 1 in each slot in which the engine was killed
 }
 
-func newGauge() *gauge {
+func newGauge(limit func(stream string) int64) *gauge {
 	return &gauge{
 		// No proxy from the environment, and nothing kept of an engine that was killed.
 		client: &http.Client{Transport: &http.Transport{}, Timeout: readTimeout},
-		began:  time.Now(), next: make(chan struct{}),
+		began:  time.Now(), limit: limit, next: make(chan struct{}),
 		levels: map[string]level{}, peaks: map[string]level{}, course: map[string][]int64{},
 	}
 }
@@ -122,8 +130,11 @@ func (g *gauge) note(p *process, levels map[string]level) {
 	}
 	g.from = p
 	g.readings++
-	slot := min(int(time.Since(g.began)/slotLength), maxSlots)
+	slot := g.slot(time.Now())
 	for name, l := range levels {
+		if most := max(g.limit(name), 0); l.Actions > most {
+			l = level{most, l.Bytes * most / l.Actions}
+		}
 		stood := g.levels[name].Actions
 		g.levels[name] = l
 		if peak := g.peaks[name]; l.Actions > peak.Actions {
@@ -139,6 +150,27 @@ func (g *gauge) note(p *process, levels map[string]level) {
 	close(g.next)
 	g.next = make(chan struct{})
 }
+
+func (g *gauge) slot(at time.Time) int { return min(int(at.Sub(g.began)/slotLength), maxSlots) }
+
+// mark sets slots from the moment given to now.
+func (g *gauge) mark(slots *[]int64, from time.Time) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	first, last := g.slot(from), g.slot(time.Now())
+	for len(*slots) <= last {
+		*slots = append(*slots, 0)
+	}
+	for i := first; i <= last; i++ {
+		(*slots)[i] = 1
+	}
+}
+
+// killed notes that the engine was killed now.
+func (g *gauge) killed() { g.mark(&g.kills, time.Now()) }
+
+// wasAway notes that the CRM was away until now.
+func (g *gauge) wasAway(from time.Time) { g.mark(&g.aways, from) }
 
 // level is what waits for the target of a stream.
 func (g *gauge) level(stream string) level {
@@ -187,19 +219,24 @@ func (g *gauge) await(ctx context.Context, p *process, stream string, within tim
 // anyLevel is for a reading as such.
 func anyLevel(level) bool { return true }
 
-// columns is the course of a stream in a number of columns, the highest of each.
-func (g *gauge) columns(stream string, n int) []int64 {
+// course is what happened, in columns of equal time.
+type course struct{ crm, warehouse, away, kills []int64 }
+
+func (g *gauge) columns(n int) course {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return squeeze(g.course[stream], n)
+	slots := g.slot(time.Now()) + 1
+	column := func(list []int64) []int64 { return squeeze(list, slots, n) }
+	return course{column(g.course[toCRM]), column(g.course[toWarehouse]), column(g.aways), column(g.kills)}
 }
 
-// squeeze is the list in n parts, the highest of each.
-func squeeze(list []int64, n int) []int64 {
-	n = min(n, len(list))
+// squeeze is a list of so many slots, whose last ones may be missing, in n columns: the highest of
+// each.
+func squeeze(list []int64, slots, n int) []int64 {
+	n = min(n, slots)
 	out := make([]int64, n)
 	for i, v := range list {
-		at := i * n / len(list)
+		at := i * n / slots
 		out[at] = max(out[at], v)
 	}
 	return out

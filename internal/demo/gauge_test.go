@@ -27,7 +27,7 @@ func answering(t *testing.T, depth *atomic.Int64) *process {
 
 // TestGauge follows the queue from one engine to the next.
 func TestGauge(t *testing.T) {
-	g := newGauge()
+	g := newGauge(func(string) int64 { return 900 })
 	ctx, stop := context.WithCancel(t.Context())
 	var running sync.WaitGroup
 	running.Go(func() { g.run(ctx) })
@@ -49,15 +49,19 @@ func TestGauge(t *testing.T) {
 		t.Errorf("without an engine %+v", l)
 	}
 
+	depth.Store(9_000) // what cannot be
 	second := answering(t, &depth)
 	g.of(second)
+	if l, err := g.await(t.Context(), second, toCRM, time.Minute, anyLevel); err != nil || l != (level{900, 900_000}) {
+		t.Errorf("%+v, %v", l, err)
+	}
 	depth.Store(0)
 	empty := func(l level) bool { return l.Actions == 0 }
 	if _, err := g.await(t.Context(), second, toCRM, time.Minute, empty); err != nil {
 		t.Error(err)
 	}
-	if g.peak(toCRM).Actions != 700 || g.peak(toWarehouse).Actions != 0 || slices.Max(g.columns(toCRM, 10)) != 700 {
-		t.Errorf("%+v %+v %v", g.peak(toCRM), g.peak(toWarehouse), g.columns(toCRM, 10))
+	if g.peak(toCRM).Actions != 900 || g.peak(toWarehouse).Actions != 0 || slices.Max(g.columns(10).crm) != 900 {
+		t.Errorf("%+v %+v %v", g.peak(toCRM), g.peak(toWarehouse), g.columns(10))
 	}
 	if _, err := g.await(t.Context(), second, toCRM, time.Millisecond, func(level) bool { return false }); !isEngineError(err) {
 		t.Errorf("what never comes: %v", err)
@@ -66,17 +70,17 @@ func TestGauge(t *testing.T) {
 
 func TestSqueeze(t *testing.T) {
 	for _, tc := range []struct {
-		list []int64
-		n    int
-		want []int64
+		list     []int64
+		slots, n int
+		want     []int64
 	}{
-		{nil, 3, []int64{}},
-		{[]int64{1, 2}, 3, []int64{1, 2}},
-		{[]int64{1, 5, 2, 3, 0, 0}, 3, []int64{5, 3, 0}},
-		{[]int64{1, 2, 3, 4, 5}, 2, []int64{3, 5}},
+		{nil, 4, 3, []int64{0, 0, 0}},
+		{[]int64{1, 2}, 2, 3, []int64{1, 2}},
+		{[]int64{1, 5, 2, 3}, 6, 3, []int64{5, 3, 0}},
+		{[]int64{1, 2, 3, 4, 5}, 5, 2, []int64{3, 5}},
 	} {
-		if got := squeeze(tc.list, tc.n); !slices.Equal(got, tc.want) {
-			t.Errorf("squeeze(%v, %d): %v, want %v", tc.list, tc.n, got, tc.want)
+		if got := squeeze(tc.list, tc.slots, tc.n); !slices.Equal(got, tc.want) {
+			t.Errorf("squeeze(%v, %d, %d): %v, want %v", tc.list, tc.slots, tc.n, got, tc.want)
 		}
 	}
 	if got := chart([]int64{0, 1, 50, 100}, 100); got != "▁▁▄█" {
@@ -86,9 +90,9 @@ func TestSqueeze(t *testing.T) {
 
 // TestPicture fits the screen, however narrow.
 func TestPicture(t *testing.T) {
-	s := &show{Options: Options{For: 20 * time.Second}, started: time.Now().Add(-8 * time.Second), gauge: newGauge(), workload: newWorkload(nil)}
+	s := &show{Options: Options{For: 20 * time.Second}, started: time.Now().Add(-8 * time.Second), gauge: newGauge(nil), workload: newWorkload(nil)}
 	s.gauge.levels[toCRM] = level{12_345_678, 9_999_000_000}
-	s.away.Store(true)
+	s.gauge.away.Store(true)
 	for _, width := range []int{200, 120, 80, 72, 60, 40, 29, 20, 5} {
 		s.Screen.Width = func() int { return width }
 		lines := strings.Split(s.picture(), "\n")

@@ -19,8 +19,10 @@ import (
 type Left struct {
 	Messages int64 `json:"messages"` // that are held; the last one stays, for the position that it carries
 	Actions  int64 `json:"actions"`  // in them
-	// Lacking: of these, such as a target lacks. Foreign: such as the master has not.
-	Lacking int64 `json:"lacking"`
+	// LackedByCRM and LackedByWarehouse: of these, such as have not arrived there.
+	LackedByCRM       int64 `json:"lacked_by_crm"`
+	LackedByWarehouse int64 `json:"lacked_by_warehouse"`
+	// Foreign: of these, such as the master has not.
 	Foreign int64 `json:"foreign"`
 	// Newest tells whether the last of them is the last action of the master.
 	Newest bool `json:"newest"`
@@ -30,7 +32,7 @@ const queueTimeout = 20 * time.Second // for all that is asked of the queue
 
 // JudgeQueue opens the queue's directory with a NATS server of its own and reads what is in it as
 // any client would. No engine may run.
-func JudgeQueue(ctx context.Context, dir, master string, targets ...string) (l Left, err error) {
+func JudgeQueue(ctx context.Context, dir, master, crm, warehouse string) (l Left, err error) {
 	ctx, cancel := context.WithTimeout(ctx, queueTimeout)
 	defer cancel()
 	s, err := serveQueue(dir)
@@ -45,7 +47,7 @@ func JudgeQueue(ctx context.Context, dir, master string, targets ...string) (l L
 	if err != nil {
 		return l, fmt.Errorf("judge: read the queue in %s: %w", dir, err)
 	}
-	return l, l.compare(ctx, actions, master, targets)
+	return l, l.compare(ctx, actions, master, crm, warehouse)
 }
 
 func serveQueue(dir string) (*server.Server, error) {
@@ -128,8 +130,8 @@ func journaled(event []byte) (actions []int64, err error) {
 	return actions, nil
 }
 
-// compare looks the actions up at the master and at all targets.
-func (l *Left) compare(ctx context.Context, actions []int64, master string, targets []string) error {
+// compare looks the actions up at the master and at both targets.
+func (l *Left) compare(ctx context.Context, actions []int64, master, crm, warehouse string) error {
 	l.Actions = int64(len(actions))
 	list, err := json.Marshal(actions)
 	if err != nil {
@@ -154,18 +156,10 @@ func (l *Left) compare(ctx context.Context, actions []int64, master string, targ
 		}
 		return nil
 	}
-	for _, target := range targets {
-		var n int64
-		if err := ask(target, lacks, &n); err != nil {
-			return err
-		}
-		l.Lacking += n
-	}
-	if err := ask(master, lacks, &l.Foreign); err != nil {
-		return err
-	}
 	var newest sql.NullInt64
-	if err := ask(master, `select max(action) from journal`, &newest); err != nil {
+	err = errors.Join(ask(crm, lacks, &l.LackedByCRM), ask(warehouse, lacks, &l.LackedByWarehouse),
+		ask(master, lacks, &l.Foreign), ask(master, `select max(action) from journal`, &newest))
+	if err != nil {
 		return err
 	}
 	l.Newest = l.Actions > 0 && newest.Valid && actions[len(actions)-1] == newest.Int64

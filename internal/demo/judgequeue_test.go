@@ -64,29 +64,29 @@ func TestJudgeQueue(t *testing.T) {
 
 	position := `{"specversion":"1.0","id":"p","source":"/waybill/customers","type":"waybill.position","waybillkind":"position"}`
 	for _, tc := range []struct {
-		name    string
-		events  []string
-		targets []string
-		want    Left
+		name           string
+		events         []string
+		crm, warehouse string
+		want           Left
 	}{
-		{"empty but for the last action", []string{event(newest)}, []string{p.crm, p.crm}, Left{Messages: 1, Actions: 1, Newest: true}},
-		{"what comes after the last action is a position", []string{event(newest), position}, []string{p.crm}, Left{Messages: 2, Actions: 1, Newest: true}},
-		{"a target lacks two", []string{event(newest - 2), event(newest - 1), event(newest)}, []string{p.crm, behind.crm}, Left{Messages: 3, Actions: 3, Lacking: 2, Newest: true}},
-		{"the last action did not enter", []string{event(newest - 1)}, []string{p.crm}, Left{Messages: 1, Actions: 1}},
-		{"one that was rolled back", []string{event(newest), event(newest + 1)}, []string{}, Left{Messages: 2, Actions: 2, Foreign: 1}},
-		{"nothing ever entered", nil, []string{p.crm}, Left{}},
+		{"empty but for the last action", []string{event(newest)}, p.crm, p.crm, Left{Messages: 1, Actions: 1, Newest: true}},
+		{"what comes after the last action is a position", []string{event(newest), position}, p.crm, p.crm, Left{Messages: 2, Actions: 1, Newest: true}},
+		{"a target lacks two", []string{event(newest - 2), event(newest - 1), event(newest)}, p.crm, behind.crm, Left{Messages: 3, Actions: 3, LackedByWarehouse: 2, Newest: true}},
+		{"the last action did not enter", []string{event(newest - 1)}, behind.crm, p.crm, Left{Messages: 1, Actions: 1, LackedByCRM: 1}},
+		{"one that was rolled back", []string{event(newest), event(newest + 1)}, p.crm, p.crm, Left{Messages: 2, Actions: 2, LackedByCRM: 1, LackedByWarehouse: 1, Foreign: 1}},
+		{"nothing ever entered", nil, p.crm, p.crm, Left{}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			got, err := JudgeQueue(t.Context(), fill(t, tc.events...), p.master, tc.targets...)
+			got, err := JudgeQueue(t.Context(), fill(t, tc.events...), p.master, tc.crm, tc.warehouse)
 			if err != nil || got != tc.want {
 				t.Errorf("judged %+v, %v; want %+v", got, err, tc.want)
 			}
 		})
 	}
-	if _, err := JudgeQueue(t.Context(), fill(t, `{"data":[]}`), p.master); err == nil {
+	if _, err := JudgeQueue(t.Context(), fill(t, `{"data":[]}`), p.master, p.crm, p.crm); err == nil {
 		t.Error("an event without an action passed")
 	}
-	if _, err := JudgeQueue(t.Context(), t.TempDir(), p.master); err == nil {
+	if _, err := JudgeQueue(t.Context(), t.TempDir(), p.master, p.crm, p.crm); err == nil {
 		t.Error("a directory without a queue passed")
 	}
 }

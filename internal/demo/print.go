@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -33,18 +34,29 @@ func (r *Report) Print(w io.Writer, colour bool) {
 	r.printEnd(w, s)
 }
 
-// printCourse draws how the queue filled and drained.
+// printCourse draws how the queue filled and drained, and what was done meanwhile.
 func (r *Report) printCourse(w io.Writer, s Screen) {
-	top := r.Queue.Peak.Actions
-	for _, t := range []struct{ name, stream, colour string }{{"CRM", toCRM, yellow}, {"warehouse", toWarehouse, green}} {
-		course := r.Queue.course[t.stream]
-		highest := int64(0)
-		for _, n := range course {
-			highest = max(highest, n)
-		}
-		fmt.Fprintf(w, "queued for %-10s %s  at most %s\n", t.name, s.paint(t.colour, chart(course, top)), thousands(highest))
+	c, most := &r.Queue.course, slices.Max(append([]int64{1}, append(r.Queue.course.crm, r.Queue.course.warehouse...)...))
+	for _, l := range []struct{ name, colour, chart, note string }{
+		{"queued for the CRM", yellow, chart(c.crm, most), "at most " + thousands(r.Queue.Peak.Actions)},
+		{"           warehouse", green, chart(c.warehouse, most), "at most " + thousands(slices.Max(append([]int64{0}, c.warehouse...)))},
+		{"CRM away", yellow, marks(c.away, '━'), ""},
+		{"engine killed", red, marks(c.kills, '✗'), ""},
+	} {
+		fmt.Fprintf(w, "%-21s %s  %s\n", l.name, s.paint(l.colour, l.chart), l.note)
 	}
 	fmt.Fprintln(w)
+}
+
+func marks(columns []int64, mark rune) string {
+	line := make([]rune, len(columns))
+	for i, n := range columns {
+		line[i] = ' '
+		if n > 0 {
+			line[i] = mark
+		}
+	}
+	return string(line)
 }
 
 func newTable() table.Writer {
@@ -63,7 +75,7 @@ func (r *Report) happened() string {
 	t := newTable()
 	t.AppendHeader(table.Row{"what happened", "", fmt.Sprintf("in %.1f s", r.Seconds)})
 	t.AppendRow(table.Row{"actions written", thousands(v.Written), r.kinds()})
-	t.AppendRow(table.Row{"of these without a CRM", thousands(r.withoutCRM()), r.unimpressed()})
+	t.AppendRow(table.Row{"saved without a CRM", thousands(r.withoutCRM()), r.unimpressed()})
 	t.AppendRow(table.Row{"applied at the CRM", thousands(v.Applied), thousands(v.Changes) + " changed rows"})
 	t.AppendRow(table.Row{"  and at the warehouse", thousands(r.Warehouse.Applied), "which never waited for the CRM"})
 	t.AppendRow(table.Row{"redelivered, suppressed", thousands(r.Suppressed), "at-least-once would apply them twice"})
@@ -80,7 +92,7 @@ func (r *Report) found(s Screen) string {
 		{Number: 2, Align: text.AlignRight, AlignHeader: text.AlignRight},
 		{Number: 3, Align: text.AlignRight, AlignHeader: text.AlignRight},
 	})
-	t.AppendHeader(table.Row{"what was found", "CRM", "warehouse", "by plain SQL over all three"})
+	t.AppendHeader(table.Row{"what was found", "CRM", "warehouse", "by SQL and a plain NATS client"})
 	figure := func(n int64) string {
 		if n != 0 {
 			return s.paint(red+";"+bold, thousands(n))
@@ -90,6 +102,8 @@ func (r *Report) found(s Screen) string {
 	for _, f := range r.findings() {
 		t.AppendRow(table.Row{f.word, figure(f.crm), figure(f.warehouse), f.note})
 	}
+	l := &r.Queue.Left
+	t.AppendRow(table.Row{"left in queue", figure(l.LackedByCRM), figure(l.LackedByWarehouse), "actions still on their way at the end"})
 	return t.Render()
 }
 
@@ -154,7 +168,7 @@ func (r *Report) withoutCRM() (n int64) {
 // unimpressed compares the saves with and without the CRM.
 func (r *Report) unimpressed() string {
 	with, without := &r.Saves, &r.SavesWithoutCRM
-	return fmt.Sprintf("nobody waits for it: a save takes %s,\nwith the CRM there %s (median)", fine(without.Median), fine(with.Median))
+	return fmt.Sprintf("nobody waited: a save took %s (median),\nwith the CRM there %s", fine(without.Median), fine(with.Median))
 }
 
 func (r *Report) killed() string {
@@ -167,16 +181,16 @@ func (r *Report) killed() string {
 		n    int
 		when string
 	}{
-		{k.InTransaction, "in the middle of a transaction at the CRM"},
-		{k.AfterCommit, "right after a commit at the CRM"},
-		{k.InQueueWrite, "in the middle of a write to the queue"},
+		{k.InTransaction, "in mid-transaction at the CRM"},
+		{k.AfterCommit, "right after a commit there"},
+		{k.InQueueWrite, "in mid-write to the queue"},
 	} {
 		if d.n > 0 {
 			lines = append(lines, fmt.Sprintf("%d %s", d.n, d.when))
 		}
 	}
 	if k.WhileAway > 0 {
-		lines = append(lines, fmt.Sprintf("%d with %s actions in the queue: %s there after", k.WhileAway, thousands(r.Queue.BeforeKill), thousands(r.Queue.AfterKill)))
+		lines = append(lines, fmt.Sprintf("%d with %s actions in the queue", k.WhileAway, thousands(r.Queue.BeforeKill)))
 	}
 	if k.Survived > 0 {
 		lines = append(lines, "back at work within "+short(seconds(k.SlowestBackSeconds)))

@@ -40,7 +40,7 @@ type Queue struct {
 	RanEmpty   bool  `json:"ran_empty"`   // at the end, by the engine's account
 	Left       Left  `json:"left"`        // at the end, by the judge's
 
-	course map[string][]int64 // by stream, in columns
+	course course
 }
 
 // Kills of the engine by SIGKILL.
@@ -93,8 +93,9 @@ func (r *Report) fault() string {
 		return fmt.Sprintf("%d actions were written, %d applied at the CRM and %d at the warehouse", v.Written, v.Applied, w.Applied)
 	case q.AfterKill < q.BeforeKill:
 		return fmt.Sprintf("the queue held %d actions when the engine was killed, and %d when the next one opened it", q.BeforeKill, q.AfterKill)
-	case !q.RanEmpty || q.Left.Lacking > 0:
-		return fmt.Sprintf("the queue did not run empty: it holds %d actions that a target lacks", q.Left.Lacking)
+	case !q.RanEmpty || q.Left.LackedByCRM+q.Left.LackedByWarehouse > 0:
+		return fmt.Sprintf("the queue did not run empty: it holds %d actions that the CRM lacks, and %d that the warehouse lacks",
+			q.Left.LackedByCRM, q.Left.LackedByWarehouse)
 	case !q.Left.Newest:
 		return "the last message of the queue is not the last action of the master"
 	case r.Kills.Survived < r.Kills.Planned:

@@ -54,7 +54,7 @@ func (s *show) draw(ctx context.Context) {
 		switch {
 		case s.Screen.Live != nil:
 			s.Screen.Live(s.picture())
-		case s.away.Load() || n%remindNth == 0:
+		case s.gauge.away.Load() || n%remindNth == 0:
 			s.event("%s", s.figures())
 		}
 	}
@@ -63,9 +63,10 @@ func (s *show) draw(ctx context.Context) {
 // figures is the picture in one plain line.
 func (s *show) figures() string {
 	l := s.gauge.level(toCRM)
-	return fmt.Sprintf("%s saved · %s at the CRM · in the queue %s for the CRM (%s), %s for the warehouse",
-		thousands(s.workload.written.Load()), thousands(s.observer.applied.Load()),
-		thousands(l.Actions), size(l.Bytes), thousands(s.gauge.level(toWarehouse).Actions))
+	return fmt.Sprintf("%s saved · at the CRM %s, queued %s (%s) · at the warehouse %s, queued %s",
+		thousands(s.workload.written.Load()),
+		thousands(s.observer.applied.Load()), thousands(l.Actions), size(l.Bytes),
+		thousands(s.glancer.applied.Load()), thousands(s.gauge.level(toWarehouse).Actions))
 }
 
 // The parts of the picture, in columns.
@@ -85,7 +86,7 @@ func (s *show) picture() string {
 		cyan, elapsed.Seconds()/s.For.Seconds(), thousands(s.workload.written.Load())+" saved")}
 	for _, t := range []struct{ stream, name string }{{toCRM, "queue ▶ CRM"}, {toWarehouse, "queue ▶ warehouse"}} {
 		name, nameColour, colour := t.name, "", green
-		if t.stream == toCRM && s.away.Load() {
+		if t.stream == toCRM && s.gauge.away.Load() {
 			name, nameColour, colour = "queue ▶ CRM away", yellow, yellow
 		}
 		l := s.gauge.level(t.stream)

@@ -99,17 +99,18 @@ func (s *show) strike(ctx context.Context) (what string, err error) {
 		return "", err
 	}
 	k.Done++
+	s.gauge.killed()
 	what = s.Screen.paint(red, "engine killed")
 	switch {
 	case hit && want == inTransaction:
 		k.InTransaction++
-		what += " in mid-transaction at the CRM"
+		what += " in mid-transaction"
 	case hit && want == inQueueWrite:
 		k.InQueueWrite++
-		what += " in the middle of a write to the queue"
+		what += " in mid-write to the queue"
 	case hit:
 		k.AfterCommit++
-		what += " right after a commit at the CRM"
+		what += " right after a commit"
 	}
 	return what, nil
 }
@@ -148,9 +149,9 @@ func (s *show) outage(ctx context.Context, d time.Duration) error {
 	if err != nil {
 		return err
 	}
-	s.away.Store(true)
-	s.event("%s: nobody can write it for %s; the clerks and the warehouse go on", s.Screen.paint(yellow, "CRM taken away"), short(d))
-	begun := s.leave("no writes, two kills", d)
+	s.gauge.away.Store(true)
+	s.event("%s for %s: nobody can write it; all others go on", s.Screen.paint(yellow, "CRM taken away"), short(d))
+	begun := s.leave("no writes, two kills")
 	if err = s.wait(ctx, d*6/10); err == nil {
 		err = s.killWhileFull(ctx)
 	}
@@ -160,7 +161,7 @@ func (s *show) outage(ctx context.Context, d time.Duration) error {
 	if err != nil {
 		return joinRelease(err, release)
 	}
-	return s.backAgain(ctx, release, func() error {
+	return s.backAgain(ctx, begun, release, func() error {
 		if err := s.now.carries(ctx, toCRM); err != nil {
 			return err
 		}
@@ -176,6 +177,8 @@ func (s *show) killWhileFull(ctx context.Context) error {
 		return err
 	}
 	s.now.kill()
+	s.gauge.killed()
+	s.event("%s with %s actions in the queue", s.Screen.paint(red, "engine killed"), thousands(had.Actions))
 	k := &s.report.Kills
 	k.Done++
 	k.WhileAway++
@@ -191,8 +194,7 @@ func (s *show) killWhileFull(ctx context.Context) error {
 	}
 	q := &s.report.Queue
 	q.BeforeKill, q.AfterKill = had.Actions, found.Actions
-	s.event("%s with %s actions in the queue; back in %s with %s, recovered from disk", s.Screen.paint(red, "engine killed"),
-		thousands(had.Actions), short(back), thousands(found.Actions))
+	s.event("back in %s: %s actions in the queue, read from disk", short(back), thousands(found.Actions))
 	return nil
 }
 
@@ -211,9 +213,10 @@ func (s *show) outageAtStart(ctx context.Context, d time.Duration) error {
 		s.observer.resume()
 		return err
 	}
-	s.away.Store(true)
-	s.event("%s, %s: nobody can open it for %s", what, s.Screen.paint(yellow, "CRM locked"), short(d))
-	begun := s.leave("locked, engine starting", d)
+	s.gauge.away.Store(true)
+	s.event("%s", what)
+	s.event("%s for %s: nobody can open it; an engine starts without it", s.Screen.paint(yellow, "CRM locked"), short(d))
+	begun := s.leave("locked, engine starting")
 	if err = s.startEngine(ctx, toQueue, toWarehouse); err == nil {
 		s.survived(begun)
 		err = s.wait(ctx, time.Until(begun.Add(d)))
@@ -222,7 +225,7 @@ func (s *show) outageAtStart(ctx context.Context, d time.Duration) error {
 		s.observer.resume()
 		return joinRelease(err, release)
 	}
-	return s.backAgain(ctx, func() error {
+	return s.backAgain(ctx, begun, func() error {
 		defer s.observer.resume()
 		return release()
 	}, func() error { return s.now.carries(ctx, toCRM) })
@@ -236,16 +239,16 @@ func joinRelease(err error, release func() error) error {
 }
 
 // leave begins an outage.
-func (s *show) leave(what string, d time.Duration) (begun time.Time) {
+func (s *show) leave(what string) (begun time.Time) {
 	s.workload.pace.crmAway(true)
 	s.report.Outages = append(s.report.Outages, Outage{
-		What: what, Seconds: d.Seconds(), Written: -s.workload.written.Load(), Warehouse: -s.glancer.applied.Load(),
+		What: what, Written: -s.workload.written.Load(), Warehouse: -s.glancer.applied.Load(),
 	})
 	return time.Now()
 }
 
-// backAgain ends an outage, does what is to be done then, and waits until what had queued is at the CRM.
-func (s *show) backAgain(ctx context.Context, release, then func() error) error {
+// backAgain ends an outage that began when away says, does what is to be done then, and waits until what had queued is at the CRM.
+func (s *show) backAgain(ctx context.Context, away time.Time, release, then func() error) error {
 	o := &s.report.Outages[len(s.report.Outages)-1]
 	queued, err := s.gauge.await(ctx, s.now, toCRM, drainTimeout, anyLevel)
 	written := s.workload.written.Load()
@@ -253,17 +256,18 @@ func (s *show) backAgain(ctx context.Context, release, then func() error) error 
 	o.Written += written
 	o.Warehouse += s.glancer.applied.Load()
 	s.workload.pace.crmAway(false)
-	s.away.Store(false)
+	s.gauge.away.Store(false)
+	s.gauge.wasAway(away)
 	begun := time.Now()
+	o.Seconds = begun.Sub(away).Seconds()
 	if e := release(); err == nil {
 		err = e
 	}
 	if err != nil {
 		return err
 	}
-	_, calm := s.workload.pace.told()
-	s.event("%s: %s actions wait for it in the queue (%s); none did at the master: half of the saves took %s, 99%% under %s",
-		s.Screen.paint(green, "CRM back"), thousands(queued.Actions), size(queued.Bytes), fine(calm.Median), fine(calm.P99))
+	s.event("%s: %s actions in the queue, %s; meanwhile %s saved, %s at the warehouse", s.Screen.paint(green, "CRM back"),
+		thousands(queued.Actions), size(queued.Bytes), thousands(o.Written), thousands(o.Warehouse))
 	if err := then(); err != nil {
 		return err
 	}
@@ -276,6 +280,6 @@ func (s *show) backAgain(ctx context.Context, release, then func() error) error 
 	}
 	drained := time.Since(begun)
 	o.DrainedSeconds = drained.Seconds()
-	s.event("%s: what had queued is at the CRM, %s after it came back", s.Screen.paint(green, "queue empty"), short(drained))
+	s.event("%s %s after the CRM came back", s.Screen.paint(green, "queue empty"), short(drained))
 	return nil
 }
