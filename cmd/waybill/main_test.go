@@ -44,6 +44,7 @@ func TestMain(m *testing.M) {
 //	postgres VAR               VAR is the URL of a new database
 //	freeport VAR               VAR is a port of 127.0.0.1 where nobody listens
 //	await sql DSN QUERY WANT   until the query's rows, as `sql` prints them, are WANT
+//	await json PATH WANT CMD…  until the command's output has WANT there
 //	await file FILE            until the file is there
 //	await get URL CODE         until the URL answers with that status
 //	flock FILE                 holds the file as another process would, until unflock
@@ -115,22 +116,33 @@ func scriptWrongPassword(ts *testscript.TestScript, _ bool, args []string) {
 }
 
 func scriptJSON(ts *testscript.TestScript, _ bool, args []string) {
-	d := json.NewDecoder(strings.NewReader(ts.ReadFile("stdout")))
+	path, want := "", ""
+	if len(args) > 0 {
+		path, want = args[0], args[1]
+	}
+	switch got, err := jsonAt(ts.ReadFile("stdout"), path); {
+	case err != nil:
+		ts.Fatalf("stdout %v", err)
+	case path != "" && got != want:
+		ts.Fatalf("%s is %s, want %s", path, got, want)
+	}
+}
+
+// jsonAt finds what is at path (a.0.b) in the text, which is one JSON object.
+func jsonAt(text, path string) (string, error) {
+	d := json.NewDecoder(strings.NewReader(text))
 	d.UseNumber()
 	var v any
 	if err := d.Decode(&v); err != nil {
-		ts.Fatalf("stdout is no JSON: %v", err)
+		return "", fmt.Errorf("is no JSON: %w", err)
 	}
 	if _, ok := v.(map[string]any); !ok {
-		ts.Fatalf("stdout is no JSON object")
+		return "", errors.New("is no JSON object")
 	}
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		ts.Fatalf("there is more than one object on stdout")
+		return "", errors.New("holds more than one object")
 	}
-	if len(args) == 0 {
-		return
-	}
-	for step := range strings.SplitSeq(args[0], ".") {
+	for step := range strings.SplitSeq(path, ".") {
 		switch at := v.(type) {
 		case map[string]any:
 			v = at[step]
@@ -144,9 +156,7 @@ func scriptJSON(ts *testscript.TestScript, _ bool, args []string) {
 			v = nil
 		}
 	}
-	if got := fmt.Sprint(v); got != args[1] {
-		ts.Fatalf("%s is %s, want %s", args[0], got, args[1])
-	}
+	return fmt.Sprint(v), nil
 }
 
 // patience is how long a script waits for anything; nothing should take a tenth of it.
@@ -170,6 +180,15 @@ func scriptAwait(ts *testscript.TestScript, _ bool, args []string) {
 			}
 		case "get":
 			got, want = answer(args[1]), args[2]
+		case "json":
+			want = args[2]
+			err := ts.Exec(args[3], args[4:]...)
+			if err == nil {
+				got, err = jsonAt(ts.ReadFile("stdout"), args[1])
+			}
+			if err != nil {
+				got = err.Error()
+			}
 		case "file":
 			if _, err := os.Stat(ts.MkAbs(args[1])); err == nil {
 				return
