@@ -22,6 +22,14 @@ func wakeSubject(stream, subject string) string {
 	return reserved + ".wake." + stream + "." + subject
 }
 
+// Headers of what a direct get returns.
+const (
+	hdrSubject  = "Nats-Subject"
+	hdrSequence = "Nats-Sequence"
+	hdrStored   = "Nats-Time-Stamp"
+	hdrStatus   = "Status"
+)
+
 // stored is one message of the stream.
 type stored struct {
 	n    uint64 // its sequence in the stream; 0: unknown
@@ -30,9 +38,25 @@ type stored struct {
 	hdr  nats.Header
 }
 
+// errStale: the server lost track of which message of a subject is the last. NATS server 2.15
+// does where messages were removed from the end of a block that it compacted then. It finds
+// out when it starts anew.
+var errStale = errors.New("the queue's server has lost track of the last message")
+
 // last returns the last message of a full subject, nil where there is none.
 func (s *session) last(ctx context.Context, subject string) (*stored, error) {
-	return s.get(ctx, "$JS.API.DIRECT.GET."+s.queue.Stream+"."+subject, nil)
+	m, err := s.get(ctx, "$JS.API.DIRECT.GET."+s.queue.Stream+"."+subject, nil)
+	if m != nil || err != nil {
+		return m, err
+	}
+	if m, err = s.next(ctx, subject, 1); m == nil || err != nil {
+		return nil, err
+	}
+	// A message may have come between the two questions.
+	if m, err = s.get(ctx, "$JS.API.DIRECT.GET."+s.queue.Stream+"."+subject, nil); m != nil || err != nil {
+		return m, err
+	}
+	return nil, waybill.AsTransient(fmt.Errorf("%w of %s", errStale, subject))
 }
 
 // message returns the message n of the stream, nil where there is none.
@@ -52,7 +76,7 @@ func (s *session) get(ctx context.Context, api string, request []byte) (*stored,
 	if err != nil {
 		return nil, s.failed(ctx, err)
 	}
-	switch status := m.Header.Get("Status"); status {
+	switch status := m.Header.Get(hdrStatus); status {
 	case "":
 	case "404":
 		return nil, nil
@@ -64,11 +88,11 @@ func (s *session) get(ctx context.Context, api string, request []byte) (*stored,
 
 // open takes a message apart that came with its headers.
 func open(m *nats.Msg) (*stored, error) {
-	n, err := strconv.ParseUint(m.Header.Get("Nats-Sequence"), 10, 64)
+	n, err := strconv.ParseUint(m.Header.Get(hdrSequence), 10, 64)
 	if err != nil {
 		return nil, errors.New("read a message: it came without its sequence")
 	}
-	at, _ := time.Parse(time.RFC3339Nano, m.Header.Get("Nats-Time-Stamp"))
+	at, _ := time.Parse(time.RFC3339Nano, m.Header.Get(hdrStored))
 	return &stored{n: n, at: at, data: m.Data, hdr: m.Header}, nil
 }
 

@@ -45,6 +45,7 @@ type Reader struct {
 	decoder *event.Decoder
 	after   waybill.Position // where the next batch begins
 	at      point            // the same, taken apart; N is 0 at the beginning
+	begun   bool             // at.Number is known though at.N is 0
 	anchor  anchor           // the message at.N
 	read    uint64           // the last message that was fetched
 	pending []stored         // fetched, not handed on
@@ -105,7 +106,8 @@ func (r *Reader) openOn(ctx context.Context, s *session, after waybill.Position,
 		return err
 	}
 	r.decoder = event.NewDecoder(func(hash string) (*waybill.Schema, error) { return s.schema(subject, hash) })
-	r.after, r.at, r.anchor, r.read, r.pending, r.open, r.failed = after, at, anchor{}, at.N, nil, nil, nil
+	r.after, r.at, r.begun, r.anchor = after, at, false, anchor{}
+	r.read, r.pending, r.open, r.failed = at.N, nil, nil, nil
 	if after == "" {
 		r.at = point{V: positionVersion, Queue: s.id, Subject: name}
 		err = r.beginning(ctx, s, subject, acked)
@@ -190,7 +192,7 @@ func (r *Reader) resume(ctx context.Context, s *session, name string) error {
 	if err != nil && (waybill.Transient(err) || errors.Is(err, waybill.ErrGap)) {
 		return err
 	}
-	if err != nil || ev.ID != r.at.ID || ev.Seq != r.at.Number || isOpen(&ev) || m.hdr.Get("Nats-Subject") != r.queue.Stream+"."+name {
+	if err != nil || ev.ID != r.at.ID || ev.Seq != r.at.Number || isOpen(&ev) || m.hdr.Get(hdrSubject) != r.queue.Stream+"."+name {
 		return r.gap(fmt.Sprintf("message %d, at which the position stands, is not the one that was read there", r.at.N))
 	}
 	r.anchor = anchorOf(m.data)

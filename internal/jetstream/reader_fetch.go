@@ -136,7 +136,7 @@ func (f *fetcher) gather(ctx context.Context, count int) (last uint64, list []st
 				return 0, nil, ctx.Err()
 			}
 		}
-		switch status := m.Header.Get("Status"); {
+		switch status := m.Header.Get(hdrStatus); {
 		case status == "" && !f.headers:
 			if list == nil {
 				list = make([]stored, 0, min(count, 1024))

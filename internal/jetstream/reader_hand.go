@@ -110,7 +110,11 @@ func (r *Reader) unreadable(m *stored, cause error) error {
 // by Waybill has no numbers, and may then not lie between what has.
 func (r *Reader) follows(m *stored, ev *event.Event, step uint64) error {
 	switch {
-	case ev.Seq == r.at.Number+step, r.at.N == 0 && ev.Seq > 0:
+	case ev.Seq == r.at.Number+step:
+		r.begun = true
+		return nil
+	case r.at.N == 0 && !r.begun && ev.Seq > 0: // the oldest there is
+		r.at.Number, r.begun = ev.Seq-step, true
 		return nil
 	case ev.Seq > 0 || ev.Kind != event.Action:
 		return r.gap(fmt.Sprintf("message %d of %s (action %s) carries number %d where %d was due", m.n, r.fetch.subject, ev.ID, ev.Seq, r.at.Number+step))

@@ -201,20 +201,23 @@ func (w *Writer) takeOver(ctx context.Context) error {
 }
 
 // end returns the last message of the subject, once everything published before has been dealt
-// with. Parts of an action that was not completed are removed first, the last one first, so
-// that what is left is always a beginning. Where instance is not empty, parts that another
-// writer left say that it took over.
+// with. Parts of an action that was not completed are removed first. Where instance is not
+// empty, parts that another writer left say that it took over.
 func (w *Writer) end(ctx context.Context, instance string) (*stored, event.Event, error) {
 	if err := w.p.barrier(ctx, w.subject()); err != nil {
 		return nil, event.Event{}, err
 	}
-	decoder := event.NewDecoder(func(string) (*waybill.Schema, error) { return &waybill.Schema{Entity: "any"}, nil })
-	for {
+	for renewed := false; ; {
 		m, err := w.p.s.last(ctx, w.subject())
+		if errors.Is(err, errStale) && !renewed {
+			if renewed, err = true, w.renew(ctx); err == nil {
+				continue
+			}
+		}
 		if m == nil || err != nil {
 			return nil, event.Event{}, err
 		}
-		ev, err := decoder.Decode(m.data)
+		ev, err := event.NewDecoder(anySchema).Decode(m.data)
 		if err != nil {
 			return nil, ev, fmt.Errorf("message %d cannot be read: %w; a pipeline needs a subject of its own: choose another name", m.n, err)
 		}
@@ -224,17 +227,60 @@ func (w *Writer) end(ctx context.Context, instance string) (*stored, event.Event
 		if instance != "" && !strings.HasPrefix(ev.Attempt, instance+".") {
 			return nil, ev, waybill.ErrFenced
 		}
-		if ev.Part == 1 {
-			// Where nothing is before it, it is all that tells the position.
-			first, err := w.p.s.next(ctx, w.subject(), 1)
-			if err != nil || first == nil || first.n == m.n && ev.Position != "" {
-				return m, ev, err
-			}
+		first, err := w.p.s.next(ctx, w.subject(), 1)
+		if err != nil || first == nil || first.n == m.n && ev.Position != "" {
+			return m, ev, err // nothing else tells the position any more
 		}
-		if err := w.p.s.remove(ctx, m.n); err != nil {
+		if err := w.clear(ctx, m.n, first.n); err != nil {
 			return nil, ev, err
 		}
 	}
+}
+
+// clear removes parts of actions that were not completed, from message n backwards, the last one
+// first, so that what is left is always a beginning. The first part of all stays where there is
+// nothing before it: it tells the position.
+func (w *Writer) clear(ctx context.Context, n, first uint64) error {
+	removed := 0
+	for ; n >= first; n-- {
+		m, err := w.p.s.message(ctx, n)
+		if err != nil {
+			return err
+		}
+		if m == nil || m.hdr.Get(hdrSubject) != w.subject() {
+			continue
+		}
+		ev, err := event.NewDecoder(anySchema).Decode(m.data)
+		if err != nil || !isOpen(&ev) || n == first && ev.Position != "" {
+			break
+		}
+		if err := w.p.s.remove(ctx, n); err != nil {
+			return err
+		}
+		removed++
+	}
+	w.Log.Info("removed parts of an action that was not completed", "subject", w.subject(), "messages", removed)
+	return nil
+}
+
+// renew starts the server anew and then looks at the end again.
+func (w *Writer) renew(ctx context.Context) error {
+	w.Log.Info("starting the queue's server anew, to find the last message behind removed parts", "subject", w.subject())
+	if err := w.queue.server.renew(ctx); err != nil {
+		return waybill.AsTransient(err)
+	}
+	if err := w.disconnect(); err != nil {
+		w.Log.Debug("close a broken connection", "error", err)
+	}
+	return w.connect(ctx)
+}
+
+// renew stops the server and starts it again; connections made before break.
+func (s *Server) renew(ctx context.Context) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.end()
+	return s.run(ctx)
 }
 
 // remove removes one message; one that is gone already is no error.

@@ -146,7 +146,7 @@ func (p *publisher) answer(ctx context.Context, reply string, batch bool) (uint6
 			if m.Subject != reply {
 				continue // to an earlier write
 			}
-			if m.Header.Get("Status") == "503" {
+			if m.Header.Get(hdrStatus) == "503" {
 				return 0, nats.ErrNoResponders
 			}
 			if len(m.Data) == 0 && batch {
