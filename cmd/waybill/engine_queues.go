@@ -16,17 +16,20 @@ import (
 
 const (
 	gaugeEvery   = time.Second
+	gaugeWatched = 200 * time.Millisecond // while somebody keeps asking
+	watchedFor   = 2 * time.Second        // after each time that somebody asked
 	gaugeTimeout = 5 * time.Second // for one look
 )
 
 // gauges look at the queues of an engine.
 type gauges map[queueKey]*gauge
 
-// gauge is one queue, looked at about once a second while a pipeline has it open. Whoever asks
-// gets what was seen last.
+// gauge is one queue, looked at about once a second while a pipeline has it open, and more often
+// while somebody watches. Whoever asks gets what was seen last.
 type gauge struct {
 	queue *jetstream.Queue
 	open  atomic.Int32 // pipelines that have it open
+	asked atomic.Int64 // when somebody asked last, in Unix nanoseconds
 	gates map[string]*hop
 
 	mu   sync.Mutex
@@ -60,6 +63,7 @@ func newGauges(e *engine) gauges {
 func (all gauges) Queues() []monitor.Queue {
 	queues := all.last()
 	for i := range queues {
+		all[queueKey{queues[i].Dir, queues[i].Queue}].asked.Store(time.Now().UnixNano())
 		if all[queueKey{queues[i].Dir, queues[i].Queue}].open.Load() == 0 {
 			queues[i].Known, queues[i].Error = false, "this engine does not have it open"
 		}
@@ -94,11 +98,14 @@ func (g *gauge) look() monitor.Queue {
 
 // run looks until ctx ends. While nobody has the queue open, looking would open it.
 func (g *gauge) run(ctx context.Context) {
-	tick := time.NewTicker(gaugeEvery)
+	tick := time.NewTicker(gaugeWatched)
 	defer tick.Stop()
+	var last time.Time
 	for {
-		if g.open.Load() > 0 {
+		watched := time.Since(time.Unix(0, g.asked.Load())) < watchedFor
+		if g.open.Load() > 0 && (watched || time.Since(last) >= gaugeEvery) {
 			g.sample(ctx)
+			last = time.Now()
 		}
 		select {
 		case <-ctx.Done():

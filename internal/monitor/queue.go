@@ -1,7 +1,7 @@
 package monitor
 
-// Queue is what a queue shows. The engine looks at it about once a second; nothing here is looked
-// up when somebody asks.
+// Queue is what a queue shows. The engine looks at it about once a second, more often while somebody
+// keeps asking; nothing here is looked up at that moment.
 type Queue struct {
 	Queue     string   `json:"queue"` // the name of its stream
 	Dir       string   `json:"dir"`
