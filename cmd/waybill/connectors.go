@@ -202,20 +202,3 @@ func (h *hops) close() error {
 	}
 	return errors.Join(errs...)
 }
-
-// ends are the two connectors of one hop.
-type ends struct {
-	reader waybill.Reader
-	writer waybill.Writer
-}
-
-// newEnds makes the hop from the pipeline's source to its first target.
-func newEnds(p *config.Pipeline, owner string, log *slog.Logger) (ends, error) {
-	log = log.With("pipeline", p.Name)
-	reader, err := newSourceReader(p, p.StreamTo(&p.Targets[0]), log)
-	if err != nil {
-		return ends{}, err
-	}
-	writer, err := newWriter(p, &p.Targets[0], owner, log)
-	return ends{reader, writer}, err
-}

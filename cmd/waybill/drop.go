@@ -24,9 +24,10 @@ func (a *app) newDropCommand() *cobra.Command {
 		Short: "Forget a pipeline: its consumers and its positions",
 		Long: `Removes what source, queue and targets remember of the pipeline: its registrations as a
 consumer and its positions. With --target it forgets one target, before that goes from the
-configuration. The data that was carried stays, and so do the actions in the queue that other
-pipelines have not taken yet. A pipeline that an engine is running is not dropped, nor one in
-a queue that an engine has open: stop the engine first.`,
+configuration. The data that was carried stays; what the pipeline put into a queue goes, unless
+another pipeline takes its actions from there, which has to be dropped first. A pipeline that
+an engine is running is not dropped, nor one in a queue that an engine has open: stop the
+engine first.`,
 		Example:           "  waybill drop crm\n  waybill drop crm --yes\n  waybill drop crm --target warehouse",
 		Args:              onePipeline,
 		ValidArgsFunction: a.completeOne,
@@ -114,16 +115,21 @@ func (a *app) dropAsked(ctx context.Context, cfg *config.Config, p *config.Pipel
 // start all over.
 func (a *app) drop(ctx context.Context, cfg *config.Config, p *config.Pipeline, target string) error {
 	return a.withHops(ctx, cfg, p, target, false, func(h *hops) error {
+		if h.queue != nil && h.intoIt != nil {
+			if err := othersTake(ctx, h); err != nil {
+				return err
+			}
+		}
 		var errs []error
 		for _, s := range h.sources {
 			errs = append(errs, forget(ctx, "source", s.reader, s.stream))
 		}
 		if h.queue != nil {
-			if h.intoIt != nil {
-				errs = append(errs, forget(ctx, "queue", h.intoIt, p.QueueStream()))
-			}
 			for _, t := range h.targets {
 				errs = append(errs, forget(ctx, "queue", t.reader, t.stream))
+			}
+			if h.intoIt != nil { // what is there goes, and with it the position
+				errs = append(errs, forget(ctx, "queue", h.intoIt, p.QueueStream()))
 			}
 		}
 		for _, t := range h.targets {
@@ -131,6 +137,21 @@ func (a *app) drop(ctx context.Context, cfg *config.Config, p *config.Pipeline, 
 		}
 		return errors.Join(errs...)
 	})
+}
+
+// othersTake refuses where another pipeline takes the actions of this one from the queue: they
+// would be lost to it.
+func othersTake(ctx context.Context, h *hops) error {
+	consumers, err := h.queue.ReadBy(ctx, h.pipeline.Name)
+	if err != nil {
+		return err
+	}
+	own := h.streams()
+	others := slices.DeleteFunc(consumers, func(c string) bool { return slices.Contains(own, c) })
+	if len(others) == 0 {
+		return nil
+	}
+	return fmt.Errorf("its actions in the queue are also taken by %s, which would lose them; drop that first (a pipeline or target that is in the configuration no more goes back in for it)", strings.Join(others, ", "))
 }
 
 func forget(ctx context.Context, at string, part any, stream string) error {
