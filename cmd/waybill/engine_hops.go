@@ -23,7 +23,8 @@ const (
 // last: whoever has that has the pipeline.
 func (e *engine) one(ctx context.Context, w *worker) {
 	log := e.app.log.With("pipeline", w.pipeline.Name)
-	all, err := newHops(w.pipeline, e.queues, e.store.Owner(), e.app.log)
+	owner := e.store.Owner()
+	all, err := newHops(w.pipeline, e.queues, owner, e.app.log)
 	if err == nil && all.server != nil {
 		err = e.takeDirectory(ctx, w, all.server, log)
 	}
@@ -40,12 +41,12 @@ func (e *engine) one(ctx context.Context, w *worker) {
 		return
 	}
 	if all.server == nil {
-		_ = pattern.Push(ctx, e.parts(ctx, w, all, log)) // each hop told how it ended
+		_ = pattern.Push(ctx, e.parts(ctx, w, all, owner, log)) // each hop told how it ended
 		return
 	}
 	gauge := e.gauges[queueKey{all.server.Dir, all.queue.Stream}]
 	gauge.begin()
-	_ = pattern.Queue(ctx, e.parts(ctx, w, all, log)) // likewise
+	_ = pattern.Queue(ctx, e.parts(ctx, w, all, owner, log)) // likewise
 	gauge.end(ctx)
 	if err := all.server.Close(); err != nil {
 		log.Error("the queue did not close", "error", err)
@@ -94,7 +95,7 @@ func (w *worker) waitIn(s pump.State, err error) {
 }
 
 // parts puts the connectors and what the engine keeps of each hop together.
-func (e *engine) parts(ctx context.Context, w *worker, all *hops, log *slog.Logger) pattern.Parts {
+func (e *engine) parts(ctx context.Context, w *worker, all *hops, owner string, log *slog.Logger) pattern.Parts {
 	batch := w.pipeline.Batch
 	part := func(h *hop, r waybill.Reader, to waybill.Writer) *pattern.Hop {
 		return &pattern.Hop{
@@ -107,16 +108,16 @@ func (e *engine) parts(ctx context.Context, w *worker, all *hops, log *slog.Logg
 		p.In, rest = part(rest[0], all.sources[0].reader, all.intoIt), rest[1:]
 	}
 	for i, t := range all.targets {
-		p.Out = append(p.Out, part(rest[i], t.reader, e.owned(w, t, log)))
+		p.Out = append(p.Out, part(rest[i], t.reader, e.owned(w, t, owner, log)))
 	}
 	return p
 }
 
-// owned is t's writer for whoever the engine is at the time: one that stands by on the state
-// directory of another becomes its heir when that ends.
-func (e *engine) owned(w *worker, t targetEnd, log *slog.Logger) waybill.Writer {
+// owned is t's writer, which was made for owner, for whoever the engine is at the time: one that
+// stands by on the state directory of another becomes its heir when that ends.
+func (e *engine) owned(w *worker, t targetEnd, owner string, log *slog.Logger) waybill.Writer {
 	return &ownedWriter{
-		Writer: t.writer, owner: e.store.Owner(),
+		Writer: t.writer, owner: owner,
 		now: func() string {
 			if _, err := e.store.TryLock(); err != nil {
 				log.Debug("the state's lock cannot be taken", "error", err)
