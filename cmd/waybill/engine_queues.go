@@ -18,7 +18,7 @@ const (
 	gaugeEvery   = time.Second
 	gaugeWatched = 200 * time.Millisecond // while somebody keeps asking
 	watchedFor   = 2 * time.Second        // after each time that somebody asked
-	gaugeTimeout = 5 * time.Second // for one look
+	gaugeTimeout = 5 * time.Second        // for one look
 )
 
 // gauges look at the queues of an engine.
