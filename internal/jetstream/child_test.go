@@ -74,6 +74,9 @@ func childWrite(t *testing.T) {
 	}
 }
 
+// batchWithin bounds the wait for the end of a batch; a store that failed does not answer.
+const batchWithin = 3 * time.Second
+
 // publishBatch writes n messages of size bytes as one atomic batch; each holds "ID N".
 func publishBatch(s *session, subject, id string, n, size int) error {
 	for i := 1; i <= n; i++ {
@@ -89,7 +92,7 @@ func publishBatch(s *session, subject, id string, n, size int) error {
 			continue
 		}
 		m.Header["Nats-Batch-Commit"] = []string{"1"}
-		r, err := s.nc.RequestMsg(m, 30*time.Second)
+		r, err := s.nc.RequestMsg(m, batchWithin)
 		if err != nil {
 			return err
 		}
