@@ -197,10 +197,10 @@ func (s *show) runEmpty(ctx context.Context) error {
 	arrived := func(o *observer) func(level) bool {
 		return func(l level) bool { return l.Actions == 0 && o.applied.Load() >= written }
 	}
-	if _, err := s.gauge.await(ctx, s.now, toCRM, drainTimeout, arrived(s.observer)); err != nil {
+	if _, err := s.gauge.await(ctx, s.now, toCRM, false, arrived(s.observer)); err != nil {
 		return err
 	}
-	if _, err := s.gauge.await(ctx, s.now, toWarehouse, drainTimeout, arrived(s.glancer)); err != nil {
+	if _, err := s.gauge.await(ctx, s.now, toWarehouse, false, arrived(s.glancer)); err != nil {
 		return err
 	}
 	s.report.Queue.RanEmpty = true

@@ -12,11 +12,13 @@ import (
 )
 
 const (
-	readEvery   = 50 * time.Millisecond
-	readTimeout = 2 * time.Second // an engine may be frozen
-	statusLimit = 1 << 20         // bytes of an answer
-	slotLength  = 100 * time.Millisecond
-	maxSlots    = int((MaxFor + time.Hour) / slotLength)
+	readEvery    = 50 * time.Millisecond
+	readTimeout  = 2 * time.Second  // an engine may be frozen
+	statusLimit  = 1 << 20          // bytes of an answer
+	gaugeTimeout = 30 * time.Second // for what is awaited of the queue
+	freshLooks   = 2                // the first of them may have begun before
+	slotLength   = 100 * time.Millisecond
+	maxSlots     = int((MaxFor + time.Hour) / slotLength)
 )
 
 // level is what waits in the queue for one target.
@@ -34,14 +36,15 @@ type gauge struct {
 	// went down with an engine seems to lack what it has.
 	limit func(stream string) int64
 
-	mu       sync.Mutex
-	now      *process // whom to ask
-	from     *process // who said what follows
-	readings int64
-	next     chan struct{} // closed by the next reading
-	levels   map[string]level
-	peaks    map[string]level
-	course   map[string][]int64 // the highest number of actions in each slot of time
+	mu     sync.Mutex
+	now    *process      // whom to ask
+	from   *process      // who said what follows
+	looks  int64         // of the engine at the queue that differed from the one before
+	said   string        // the last of these
+	next   chan struct{} // closed by the next reading
+	levels map[string]level
+	peaks  map[string]level
+	course map[string][]int64 // the highest number of actions in each slot of time
 
 	away  atomic.Bool // the CRM is
 	aways []int64     // 1 in each slot in which it was
@@ -82,54 +85,63 @@ func (g *gauge) run(ctx context.Context) {
 			continue
 		}
 		if addr := p.answersAt(); addr != "" {
-			if levels, err := g.read(ctx, addr); err == nil {
-				g.note(p, levels)
+			if levels, said, err := g.read(ctx, addr); err == nil {
+				g.note(p, levels, said)
 			}
 		}
 	}
 }
 
-// read asks for the consumers of all queues; there is one queue.
-func (g *gauge) read(ctx context.Context, addr string) (_ map[string]level, err error) {
+// read asks for the consumers of all queues; there is one queue. The engine says again and again
+// what it saw when it looked last; each look where something waits has said of its own, by
+// the age of what waits.
+func (g *gauge) read(ctx context.Context, addr string) (_ map[string]level, said string, err error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+addr+"/status", nil)
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	resp, err := g.client.Do(req)
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	defer resp.Body.Close() //nolint:errcheck // it was only read
-	var said struct {
+	var answer struct {
 		Queues []struct {
+			Known     bool `json:"known"`
 			Consumers []struct {
-				Consumer string `json:"consumer"`
-				Depth    int64  `json:"depth"`
-				Bytes    int64  `json:"bytes"`
+				Consumer string  `json:"consumer"`
+				Depth    int64   `json:"depth"`
+				Bytes    int64   `json:"bytes"`
+				Oldest   float64 `json:"oldest_seconds"`
 			} `json:"consumers"`
 		} `json:"queues"`
 	}
-	if err := json.NewDecoder(io.LimitReader(resp.Body, statusLimit)).Decode(&said); err != nil {
-		return nil, err
+	if err := json.NewDecoder(io.LimitReader(resp.Body, statusLimit)).Decode(&answer); err != nil {
+		return nil, "", err
 	}
 	levels := map[string]level{}
-	for _, q := range said.Queues {
+	for _, q := range answer.Queues {
 		for _, c := range q.Consumers {
-			levels[c.Consumer] = level{c.Depth, c.Bytes}
+			if q.Known {
+				levels[c.Consumer] = level{c.Depth, c.Bytes}
+			}
 		}
 	}
-	return levels, nil
+	return levels, fmt.Sprint(answer), nil
 }
 
 // note takes a reading, unless it tells nothing yet.
-func (g *gauge) note(p *process, levels map[string]level) {
+func (g *gauge) note(p *process, levels map[string]level, said string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if len(levels) == 0 || p != g.now {
 		return
 	}
 	g.from = p
-	g.readings++
+	if said != g.said {
+		g.said = said
+		g.looks++
+	}
 	slot := g.slot(time.Now())
 	for name, l := range levels {
 		if most := max(g.limit(name), 0); l.Actions > most {
@@ -185,32 +197,30 @@ func (g *gauge) peak(stream string) level {
 	return g.peaks[stream]
 }
 
-// await reads until ok says so of what p, an engine at work, says of a stream, from a reading
-// that began after the call.
-func (g *gauge) await(ctx context.Context, p *process, stream string, within time.Duration, ok func(level) bool) (level, error) {
-	timer := time.NewTimer(within)
+// await reads until ok says so of what p, an engine at work, says of a stream. With fresh, something
+// must wait, and the engine must have looked after the call.
+func (g *gauge) await(ctx context.Context, p *process, stream string, fresh bool, ok func(level) bool) (level, error) {
+	timer := time.NewTimer(gaugeTimeout)
 	defer timer.Stop()
-	for skip := 1; ; { // the first reading may have begun before
-		g.mu.Lock()
-		next := g.next
-		g.mu.Unlock()
+	g.mu.Lock()
+	next, looks := g.next, g.looks
+	g.mu.Unlock()
+	for {
 		select {
 		case <-next:
 		case <-p.exited:
 			return level{}, &engineError{p.complaint()}
 		case <-timer.C:
-			return level{}, &engineError{fmt.Sprintf("the queue did not get where it should within %s; for %s %d actions wait", within, stream, g.level(stream).Actions)}
+			return level{}, &engineError{fmt.Sprintf("the queue did not get where it should within %s; for %s %d actions wait", gaugeTimeout, stream, g.level(stream).Actions)}
 		case <-ctx.Done():
 			return level{}, ctx.Err()
 		}
-		if skip--; skip >= 0 {
-			continue
-		}
 		g.mu.Lock()
-		l, known, from := g.levels[stream], false, g.from
-		_, known = g.levels[stream]
+		l, known := g.levels[stream]
+		answered := known && g.from == p && (!fresh || g.looks >= looks+freshLooks)
+		next = g.next
 		g.mu.Unlock()
-		if known && from == p && ok(l) {
+		if answered && ok(l) {
 			return l, nil
 		}
 	}

@@ -2,6 +2,7 @@ package demo
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -14,12 +15,13 @@ import (
 	"unicode/utf8"
 )
 
-// answering is an engine that says so much waits for the CRM.
+// answering is an engine that looks at its queue whenever it is asked: so much waits for the CRM.
 func answering(t *testing.T, depth *atomic.Int64) *process {
 	t.Helper()
+	var age atomic.Int64
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		fmt.Fprintf(w, `{"queues":[{"stream":"waybill","consumers":[{"consumer":%q,"depth":%d,"bytes":%d},{"consumer":%q}]}]}`,
-			toCRM, depth.Load(), 1000*depth.Load(), toWarehouse)
+		fmt.Fprintf(w, `{"queues":[{"queue":"waybill","known":true,"consumers":[{"consumer":%q,"depth":%d,"bytes":%d,"oldest_seconds":%d.5},{"consumer":%q}]}]}`,
+			toCRM, depth.Load(), 1000*depth.Load(), age.Add(1), toWarehouse)
 	}))
 	t.Cleanup(s.Close)
 	return &process{admin: strings.TrimPrefix(s.URL, "http://"), exited: make(chan struct{})}
@@ -38,11 +40,11 @@ func TestGauge(t *testing.T) {
 	depth.Store(700)
 	first := answering(t, &depth)
 	g.of(first)
-	if l, err := g.await(t.Context(), first, toCRM, time.Minute, anyLevel); err != nil || l != (level{700, 700_000}) {
+	if l, err := g.await(t.Context(), first, toCRM, true, anyLevel); err != nil || l != (level{700, 700_000}) {
 		t.Fatalf("%+v, %v", l, err)
 	}
 	close(first.exited)
-	if _, err := g.await(t.Context(), first, toCRM, time.Minute, anyLevel); !isEngineError(err) {
+	if _, err := g.await(t.Context(), first, toCRM, true, anyLevel); !isEngineError(err) {
 		t.Errorf("of an engine that is gone: %v", err)
 	}
 	if l := g.level(toCRM); l.Actions != 700 {
@@ -52,18 +54,19 @@ func TestGauge(t *testing.T) {
 	depth.Store(9_000) // what cannot be
 	second := answering(t, &depth)
 	g.of(second)
-	if l, err := g.await(t.Context(), second, toCRM, time.Minute, anyLevel); err != nil || l != (level{900, 900_000}) {
+	if l, err := g.await(t.Context(), second, toCRM, true, anyLevel); err != nil || l != (level{900, 900_000}) {
 		t.Errorf("%+v, %v", l, err)
 	}
 	depth.Store(0)
-	empty := func(l level) bool { return l.Actions == 0 }
-	if _, err := g.await(t.Context(), second, toCRM, time.Minute, empty); err != nil {
+	if _, err := g.await(t.Context(), second, toCRM, false, func(l level) bool { return l.Actions == 0 }); err != nil {
 		t.Error(err)
 	}
 	if g.peak(toCRM).Actions != 900 || g.peak(toWarehouse).Actions != 0 || slices.Max(g.columns(10).crm) != 900 {
 		t.Errorf("%+v %+v %v", g.peak(toCRM), g.peak(toWarehouse), g.columns(10))
 	}
-	if _, err := g.await(t.Context(), second, toCRM, time.Millisecond, func(level) bool { return false }); !isEngineError(err) {
+	ended, end := context.WithCancel(t.Context())
+	end()
+	if _, err := g.await(ended, second, toCRM, false, func(level) bool { return false }); !errors.Is(err, context.Canceled) {
 		t.Errorf("what never comes: %v", err)
 	}
 }

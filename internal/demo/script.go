@@ -54,7 +54,6 @@ const (
 	maxKills       = 200
 	killsInOutages = 3
 	longestOutage  = 9 * time.Second
-	drainTimeout   = 20 * time.Second // for what waited during an outage
 )
 
 // kills counts those of a plan.
@@ -172,7 +171,7 @@ func (s *show) outage(ctx context.Context, d time.Duration) error {
 // killWhileFull kills the engine and with it the queue, which it runs, and looks whether
 // the next one finds in the queue what was there.
 func (s *show) killWhileFull(ctx context.Context) error {
-	had, err := s.gauge.await(ctx, s.now, toCRM, drainTimeout, anyLevel)
+	had, err := s.gauge.await(ctx, s.now, toCRM, true, anyLevel)
 	if err != nil {
 		return err
 	}
@@ -188,7 +187,7 @@ func (s *show) killWhileFull(ctx context.Context) error {
 	}
 	s.survived(begun)
 	back := time.Since(begun)
-	found, err := s.gauge.await(ctx, s.now, toCRM, drainTimeout, anyLevel)
+	found, err := s.gauge.await(ctx, s.now, toCRM, true, anyLevel)
 	if err != nil {
 		return err
 	}
@@ -250,7 +249,7 @@ func (s *show) leave(what string) (begun time.Time) {
 // backAgain ends an outage that began when away says, does what is to be done then, and waits until what had queued is at the CRM.
 func (s *show) backAgain(ctx context.Context, away time.Time, release, then func() error) error {
 	o := &s.report.Outages[len(s.report.Outages)-1]
-	queued, err := s.gauge.await(ctx, s.now, toCRM, drainTimeout, anyLevel)
+	queued, err := s.gauge.await(ctx, s.now, toCRM, true, anyLevel)
 	written := s.workload.written.Load()
 	o.Queued = queued
 	o.Written += written
@@ -271,7 +270,7 @@ func (s *show) backAgain(ctx context.Context, away time.Time, release, then func
 	if err := then(); err != nil {
 		return err
 	}
-	_, err = s.gauge.await(ctx, s.now, toCRM, drainTimeout, func(l level) bool {
+	_, err = s.gauge.await(ctx, s.now, toCRM, false, func(l level) bool {
 		since := s.workload.written.Load() + clerks - written // a clerk counts after the commit
 		return s.observer.applied.Load() >= written && l.Actions <= since
 	})
