@@ -13,7 +13,7 @@ var (
 	// ErrFenced: another worker took the stream; what this one tried had no effect.
 	ErrFenced = errors.New("another engine took the stream over")
 	// ErrFull: there is no room for it now; nothing was changed and nothing dropped, and who
-	// writes is held back until there is. It may take hours. Always marked AsTransient.
+	// writes is held back until there is. It may take hours. AsFull makes one.
 	ErrFull = errors.New("no room")
 )
 
@@ -80,4 +80,19 @@ func AsTransient(err error) error {
 func Transient(err error) bool {
 	var t *transientError
 	return errors.As(err, &t)
+}
+
+type fullError struct{ err error }
+
+func (e *fullError) Error() string        { return e.err.Error() }
+func (e *fullError) Unwrap() error        { return e.err }
+func (e *fullError) Is(target error) bool { return target == ErrFull }
+
+// AsFull marks err as a want of room: it is transient, and errors.Is(err, ErrFull) holds. It
+// returns nil for nil.
+func AsFull(err error) error {
+	if err == nil {
+		return nil
+	}
+	return AsTransient(&fullError{err})
 }

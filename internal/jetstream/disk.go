@@ -65,7 +65,7 @@ func enough(dir string, free, need int64) error {
 	if free >= need {
 		return nil
 	}
-	return waybill.AsTransient(fmt.Errorf(
+	return waybill.AsFull(fmt.Errorf(
 		"queue directory %s: disk full: %s free, %s needed; nothing is lost, the queue goes on when there is space",
 		dir, sizeText(free), sizeText(need)))
 }

@@ -75,7 +75,7 @@ func (q *modelQueue) Write(_ context.Context, b waybill.Batch) error {
 	case num(b.After) != q.last:
 		return &waybill.GapError{Reason: fmt.Sprintf("batch after %s, the queue ends at %d", b.After, q.last)}
 	case q.bound > 0 && q.last-q.first+1+len(b.Actions) > q.bound:
-		return waybill.AsTransient(fmt.Errorf("the queue is full: %w", waybill.ErrFull))
+		return waybill.AsFull(errors.New("the queue is full"))
 	}
 	q.last = num(b.Upto)
 	q.notify()

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"strings"
 	"sync/atomic"
@@ -154,7 +153,7 @@ func TestNoRoom(t *testing.T) {
 		var log bytes.Buffer
 		meter, stop := start(t, source, full, Config{Log: slog.New(slog.NewTextHandler(&log, nil))})
 		time.Sleep(time.Hour)
-		if s := meter.Snapshot(); s.State != Waiting || s.Error != "queue q is full: no room" || time.Since(s.Since) < 59*time.Minute || s.Retries != 0 {
+		if s := meter.Snapshot(); s.State != Waiting || s.Error != "queue q is full" || time.Since(s.Since) < 59*time.Minute || s.Retries != 0 {
 			t.Errorf("held back: %+v", s)
 		}
 		if n := full.tried.Load(); n < 3600 {
@@ -184,7 +183,7 @@ type fullTarget struct {
 func (t *fullTarget) Write(ctx context.Context, b waybill.Batch) error {
 	t.tried.Add(1)
 	if !t.room.Load() {
-		return waybill.AsTransient(fmt.Errorf("queue q is full: %w", waybill.ErrFull))
+		return waybill.AsFull(errors.New("queue q is full"))
 	}
 	return t.modelTarget.Write(ctx, b)
 }
