@@ -224,7 +224,7 @@ func (w *Writer) end(ctx context.Context, instance string) (*stored, event.Event
 		if !isOpen(&ev) {
 			return m, ev, nil
 		}
-		if instance != "" && !strings.HasPrefix(ev.Attempt, instance+".") {
+		if instance != "" && m.n != w.tail && !strings.HasPrefix(ev.Attempt, instance+".") {
 			return nil, ev, waybill.ErrFenced
 		}
 		first, err := w.p.s.next(ctx, w.subject(), 1)

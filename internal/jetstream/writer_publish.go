@@ -204,7 +204,8 @@ func (w *Writer) meaning(ctx context.Context, cause error, bytes int64) error {
 	what := fmt.Errorf("write to queue %s: %w", w.queue.Stream, cause)
 	switch code := int(api.ErrorCode); {
 	case full(cause):
-		return waybill.AsTransient(errors.New(w.fullText(bytes)))
+		w.p.s.heldBack()
+		return waybill.AsFull(errors.New(w.fullText(bytes)))
 	case code == codeStoreFailed, code == codeInsufficientResources, code == codeStorageExceeded, code == codeIncompleteBatch:
 		w.queue.server.broken(ctx, cause)
 		return waybill.AsTransient(what)
