@@ -55,6 +55,12 @@ type Backlog interface {
 	Backlog(ctx context.Context, p Position) (actions int64, oldest time.Duration, err error)
 }
 
+// Bounded is an optional facet of a Backlog: the most that it counts, of rows at the source. A
+// count that is no smaller is a lower bound.
+type Bounded interface {
+	BacklogBound() int64
+}
+
 // Resumed is an optional facet of a Reader: how many actions Open found applied at the
 // target though the source had not seen their acknowledgement. An at-least-once engine would
 // have delivered them twice.

@@ -74,6 +74,9 @@ func printStatus(w io.Writer, r *monitor.Report, now time.Time) {
 		if p.Backlog >= 0 {
 			waiting, lag = fmt.Sprint(p.Backlog), seconds(p.LagSeconds)
 		}
+		if p.AtLeast {
+			waiting += "+"
+		}
 		p50, p99 := "-", "-"
 		if p.Actions > 0 {
 			p50, p99 = seconds(p.P50), seconds(p.P99)

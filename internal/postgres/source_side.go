@@ -343,6 +343,9 @@ func (o *Outbox) Reached(p, head waybill.Position) bool {
 	return at.reached(h.from)
 }
 
+// BacklogBound is where Backlog stops counting.
+func (o *Outbox) BacklogBound() int64 { return backlogBound }
+
 // Backlog counts the transactions after p, at most 100,000 of them, and tells how long ago
 // the first of them was emitted.
 func (o *Outbox) Backlog(ctx context.Context, p waybill.Position) (int64, time.Duration, error) {

@@ -187,3 +187,32 @@ func (t *fullTarget) Write(ctx context.Context, b waybill.Batch) error {
 	}
 	return t.modelTarget.Write(ctx, b)
 }
+
+// counted is a source that counts no further than 2.
+type counted struct{ *modelSource }
+
+func (counted) BacklogBound() int64 { return 2 }
+
+func (c counted) Backlog(_ context.Context, p waybill.Position) (int64, time.Duration, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return int64(min(2, c.n-num(p))), time.Second, nil
+}
+
+func TestBacklogAtItsBound(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		source, target := model(3)
+		g := NewGate()
+		g.Set(true)
+		meter, stop := start(t, counted{source}, target, Config{Gate: g})
+		if s := meter.Snapshot(); s.Backlog != 2 || !s.AtLeast {
+			t.Errorf("paused: %+v", s)
+		}
+		g.Set(false)
+		time.Sleep(10 * time.Second)
+		if s := meter.Snapshot(); s.Backlog != 0 || s.AtLeast {
+			t.Errorf("caught up: %+v", s)
+		}
+		_ = stop()
+	})
+}

@@ -47,6 +47,7 @@ type Status struct {
 	Suppressed uint64 `json:"suppressed"` // applied before, so not delivered again
 
 	Backlog    int64   `json:"backlog"`     // actions waiting at the source, -1 unknown
+	AtLeast    bool    `json:"at_least"`    // Backlog is a lower bound: counting stopped there
 	LagSeconds float64 `json:"lag_seconds"` // age of the oldest of them, 0 without any
 	CaughtUp   bool    `json:"caught_up"`
 
@@ -222,10 +223,11 @@ func (m *Meter) caughtUp(yes bool) {
 	m.status.CaughtUp = yes
 }
 
-func (m *Meter) waiting(n int64, oldest time.Duration) {
+// waiting notes what waits at the source; most is where it stops counting, 0 nowhere.
+func (m *Meter) waiting(n, most int64, oldest time.Duration) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.status.Backlog, m.status.LagSeconds = n, oldest.Seconds()
+	m.status.Backlog, m.status.AtLeast, m.status.LagSeconds = n, most > 0 && n >= most, oldest.Seconds()
 }
 
 func (m *Meter) wrote(b *waybill.Batch) {

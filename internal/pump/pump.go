@@ -268,6 +268,10 @@ func (p *pump) ack(ctx context.Context, pos waybill.Position) error {
 // sample keeps the meter's view of the source fresh until ctx ends. A failure is not
 // reported here: the fetching side meets it too.
 func (p *pump) sample(ctx context.Context) {
+	most := int64(0)
+	if b, ok := p.backlog.(waybill.Bounded); ok {
+		most = b.BacklogBound()
+	}
 	tick := time.NewTicker(p.Sample)
 	defer tick.Stop()
 	for {
@@ -277,7 +281,7 @@ func (p *pump) sample(ctx context.Context) {
 		}
 		if p.backlog != nil {
 			if n, oldest, err := p.backlog.Backlog(ctx, pos); err == nil {
-				p.Meter.waiting(n, oldest)
+				p.Meter.waiting(n, most, oldest)
 			}
 		}
 		select {

@@ -261,6 +261,9 @@ func (o *Outbox) Reached(p, head waybill.Position) bool {
 	return errA == nil && errB == nil && a.Source == b.Source && a.N >= b.N
 }
 
+// BacklogBound is the number of rows at which Backlog stops looking.
+func (o *Outbox) BacklogBound() int64 { return backlogMost }
+
 // Backlog counts the actions after p, looking at no more than 10,000 rows, and tells the age
 // of the oldest.
 func (o *Outbox) Backlog(ctx context.Context, p waybill.Position) (actions int64, oldest time.Duration, err error) {
