@@ -4,9 +4,11 @@ import (
 	"context"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
+	"time"
 
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/waybill-data/waybill/test/judge"
@@ -87,104 +89,121 @@ func copyTree(t testing.TB, from, to string) {
 	}
 }
 
-// meddling is what a NATS client with too many rights does to a queue that is in use. After
-// removed messages the way to the queue may go on; after the others it cannot.
+// meddling is what somebody with a NATS server of his own does to a queue between two runs.
 type meddling struct {
 	name string
-	do   func(ctx context.Context, js jetstream.JetStream) error
-	ends bool // no hop can go on
+	do   func(ctx context.Context, js jetstream.JetStream, stream jetstream.Stream) error
 }
 
 var meddlings = []meddling{
-	{name: "message removed", do: func(ctx context.Context, js jetstream.JetStream) error {
-		stream, err := js.Stream(ctx, queueStream)
-		if err != nil {
-			return err
-		}
+	{"message removed", func(ctx context.Context, _ jetstream.JetStream, stream jetstream.Stream) error {
 		state := stream.CachedInfo().State
 		return stream.DeleteMsg(ctx, state.FirstSeq+(state.LastSeq-state.FirstSeq)*3/4)
 	}},
-	{name: "stream deleted", ends: true, do: func(ctx context.Context, js jetstream.JetStream) error {
-		return js.DeleteStream(ctx, queueStream)
+	{"last message removed", func(ctx context.Context, _ jetstream.JetStream, stream jetstream.Stream) error {
+		return stream.DeleteMsg(ctx, stream.CachedInfo().State.LastSeq)
 	}},
-	{name: "stream purged", ends: true, do: func(ctx context.Context, js jetstream.JetStream) error {
-		stream, err := js.Stream(ctx, queueStream)
-		if err != nil {
-			return err
-		}
+	{"first messages removed", func(ctx context.Context, _ jetstream.JetStream, stream jetstream.Stream) error {
+		state := stream.CachedInfo().State
+		return stream.Purge(ctx, jetstream.WithPurgeSequence(state.LastSeq-1))
+	}},
+	{"stream purged", func(ctx context.Context, _ jetstream.JetStream, stream jetstream.Stream) error {
 		return stream.Purge(ctx)
 	}},
-	{name: "stream replaced", ends: true, do: func(ctx context.Context, js jetstream.JetStream) error {
-		stream, err := js.Stream(ctx, queueStream)
-		if err != nil {
-			return err
-		}
-		config := stream.CachedInfo().Config
+	{"stream deleted", func(ctx context.Context, js jetstream.JetStream, _ jetstream.Stream) error {
+		return js.DeleteStream(ctx, queueStream)
+	}},
+	{"stream replaced", func(ctx context.Context, js jetstream.JetStream, stream jetstream.Stream) error {
 		if err := js.DeleteStream(ctx, queueStream); err != nil {
 			return err
 		}
-		_, err = js.CreateStream(ctx, config)
+		_, err := js.CreateStream(ctx, stream.CachedInfo().Config)
 		return err
 	}},
 }
 
-// TestQueueMeddledWith: an ordinary NATS client damages the queue in mid-run, while the target is
-// behind. The engine says that something is missing and writes nothing of what lies behind it,
-// now or after a restart.
+// TestQueueMeddledWith: what the queue held for a target that is behind is damaged. The engine says
+// that something is missing, writes nothing of what lies behind it, and says so again.
 func TestQueueMeddledWith(t *testing.T) {
 	for i, m := range meddlings {
 		c := queued[i%2]
 		t.Run(m.name+"/"+c.String(), func(t *testing.T) {
 			t.Parallel()
-			s := newListening(t, c)
-			stop := s.background()
-			e := s.run("")
-			s.grows("the engine works", e)
-			js := s.client()
-			release := s.block()
-			fill := s.messages(js)
-			eventually(t, "the queue fills", func() bool { return e.ended() || s.messages(js) > fill+150 })
-			ctx, cancel := context.WithTimeout(context.Background(), patience)
-			defer cancel()
-			if err := m.do(ctx, js); err != nil {
-				t.Fatal(err)
-			}
-			release()
-			eventually(t, "the engine says what is missing", func() bool {
-				return strings.Contains(e.out.String(), "gap in stream")
-			})
-			if m.ends {
-				e.want(1)
-			}
-			stop()
-			if !m.ends {
-				e.signal(sigterm)
-				e.want(128 + int(sigterm))
-			}
+			s := newScenario(t, c)
+			s.load(&judge.Workload{Sessions: 1, Actions: 20, Seed: 1})
+			s.catchUp("").want(0)
+			s.load(&judge.Workload{Sessions: 1, Actions: 40, Seed: 2})
+			start(t, "", "run", "-f", s.write("state", s.plan().relay()), "--until-caught-up").want(0)
+			s.meddle(m)
+			s.load(&judge.Workload{Sessions: 1, Actions: 10, Seed: 3})
 			for range 2 {
+				e := s.catchUp("")
+				e.want(1)
+				contains(t, e.out.String(), "gap in stream")
 				if v := s.judge(); v.Lost == 0 || !v.Prefix() {
 					t.Fatalf("what lay behind the damage must be missing, and nothing else be wrong: %s\n%s", v, e.tail())
 				}
-				again := s.catchUp("")
-				again.want(1)
-				contains(t, again.out.String(), "gap in stream")
 			}
 		})
 	}
 }
 
-// block keeps the first target from being written until the test calls release.
-func (s *scenario) block() (release func()) {
+// meddle opens the queue, which no engine has, with a NATS server in this process.
+func (s *scenario) meddle(m meddling) {
 	s.t.Helper()
-	tx, err := s.target.DB.BeginTx(context.Background(), nil) // SQLite: immediate, which locks the file
+	ns, err := server.NewServer(&server.Options{JetStream: true, StoreDir: s.queue, DontListen: true, NoSigs: true, NoLog: true})
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	s.t.Cleanup(func() { _ = tx.Rollback() })
-	if !s.target.SQLite {
-		if _, err := tx.Exec(`lock table journal in exclusive mode`); err != nil {
-			s.t.Fatal(err)
-		}
+	ns.Start()
+	defer func() {
+		ns.Shutdown()
+		ns.WaitForShutdown()
+	}()
+	nc, err := nats.Connect("", nats.InProcessServer(ns))
+	if err != nil {
+		s.t.Fatal(err)
 	}
-	return func() { _ = tx.Rollback() }
+	defer nc.Close()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	stream, err := js.Stream(ctx, queueStream)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	if err := m.do(ctx, js, stream); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// TestClientsCannotDamage: an ordinary NATS client tries the same on a queue that is in use. It is
+// refused, and nothing is lost.
+func TestClientsCannotDamage(t *testing.T) {
+	t.Parallel()
+	s := newListening(t, queued[0])
+	stop := s.background()
+	e := s.run("")
+	s.grows("the engine works", e)
+	js := s.client()
+	for _, m := range meddlings {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second) // it is not answered
+		stream, err := js.Stream(ctx, queueStream)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := m.do(ctx, js, stream); err == nil {
+			t.Errorf("%s: a client may do that", m.name)
+		}
+		cancel()
+	}
+	s.grows("the engine goes on", e)
+	stats := stop()
+	e.signal(sigterm)
+	e.want(128 + int(sigterm))
+	s.catchUp("").want(0)
+	s.clean(stats.Committed)
 }

@@ -44,7 +44,7 @@ func (s *scenario) client() jetstream.JetStream {
 	var nc *nats.Conn
 	eventually(s.t, "the queue listens", func() (ok bool) {
 		var err error
-		nc, err = nats.Connect("nats://" + s.listen)
+		nc, err = nats.Connect("nats://"+s.listen, nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))
 		return err == nil
 	})
 	s.t.Cleanup(nc.Close)

@@ -145,15 +145,18 @@ func (s *scenario) open(name string, k kind, url, extra string) (side *judge.Sid
 }
 
 // plan is one pipeline of a configuration: a name and YAML, empty for what it does not have.
-type plan struct{ name, source, queue, target, targets string }
+type plan struct {
+	name, source, target, targets string
+	queue                         string // without its outer braces
+}
 
 // plan is the scenario's pipeline.
 func (s *scenario) plan() plan {
 	p := plan{name: "crm", source: s.from}
 	if s.combo.queue {
-		p.queue = fmt.Sprintf("embedded: {dir: %q}", s.queue)
+		p.queue = fmt.Sprintf("dir: %q", s.queue)
 		if s.listen != "" {
-			p.queue = fmt.Sprintf("embedded: {dir: %q, listen: %q}", s.queue, s.listen)
+			p.queue += fmt.Sprintf(", listen: %q", s.listen)
 		}
 	}
 	if len(s.targets) == 1 {
@@ -176,6 +179,7 @@ func (p plan) relay() plan {
 
 func (p plan) consume() plan {
 	p.source = ""
+	p.queue += ", subject: crm"
 	return p
 }
 
@@ -184,8 +188,12 @@ func (p plan) text() string {
 	if p.queue != "" {
 		pattern = "queue"
 	}
+	queue := p.queue
+	if queue != "" {
+		queue = "embedded: {" + queue + "}"
+	}
 	s := fmt.Sprintf("  %s:\n    pattern: %s\n    batch: {max_actions: 7}\n", p.name, pattern)
-	for _, part := range [][2]string{{"source", p.source}, {"queue", p.queue}, {"target", p.target}, {"targets", p.targets}} {
+	for _, part := range [][2]string{{"source", p.source}, {"queue", queue}, {"target", p.target}, {"targets", p.targets}} {
 		if part[1] != "" {
 			s += fmt.Sprintf("    %s: {%s}\n", part[0], part[1])
 		}
