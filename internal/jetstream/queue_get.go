@@ -21,8 +21,9 @@ type getRequest struct {
 
 // found is where and when a message was stored.
 type found struct {
-	seq uint64
-	at  time.Time
+	seq     uint64
+	at      time.Time
+	subject string
 }
 
 // get looks a message up. jetstream.ErrMsgNotFound: there is none.
@@ -52,7 +53,7 @@ func place(m *nats.Msg, stream string) (found, error) {
 		return found{}, fmt.Errorf("look a message of stream %s up: %w", stream, err)
 	}
 	at, err := time.Parse(time.RFC3339Nano, m.Header.Get(jetstream.TimeStampHeaer))
-	return found{seq, at}, err
+	return found{seq, at, m.Header.Get(jetstream.SubjectHeader)}, err
 }
 
 // firstOf is the first message of a subject at or after a sequence.

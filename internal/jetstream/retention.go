@@ -192,7 +192,6 @@ func (k *keeper) purge(ctx context.Context, last bool) (time.Duration, error) {
 type plan struct {
 	info  jetstream.StreamState
 	count map[string]uint64 // messages per subject, of one token
-	other uint64            // messages elsewhere: schemas
 	cuts  map[string]uint64 // per subject with consumers: what lies before goes
 	most  uint64            // the highest cut
 	again time.Duration
@@ -213,10 +212,9 @@ func (k *keeper) plan(ctx context.Context) (plan, error) {
 	if err != nil {
 		return p, err
 	}
-	p.info, p.other = info.State, info.State.Msgs
+	p.info = info.State
 	for subject, n := range info.State.Subjects {
 		p.count[strings.TrimPrefix(subject, prefix)] = n
-		p.other -= min(n, p.other)
 	}
 	held, err := k.held(ctx, &p, stream)
 	if err != nil {
@@ -276,10 +274,9 @@ func (k *keeper) wholeCut(ctx context.Context, p plan) (uint64, error) {
 			return 0, err
 		}
 	}
-	if p.other > 0 {
-		if err := low(k.queue.Stream + ".*.>"); err != nil {
-			return 0, err
-		}
+	// Schemas. Whether there are any cannot be told from the counts: these are not of one moment.
+	if err := low(k.queue.Stream + ".*.>"); err != nil {
+		return 0, err
 	}
 	return cut, nil
 }

@@ -20,15 +20,7 @@ func held(t *testing.T, s *session) map[string][]uint64 {
 		if err != nil {
 			t.Fatal(err)
 		}
-		stream, err := s.js.Stream(ctx(t), s.queue.Stream)
-		if err != nil {
-			t.Fatal(err)
-		}
-		m, err := stream.GetMsg(ctx(t), at.seq)
-		if err != nil {
-			t.Fatal(err)
-		}
-		out[m.Subject] = append(out[m.Subject], at.seq)
+		out[at.subject] = append(out[at.subject], at.seq)
 		seq = at.seq + 1
 	}
 }
@@ -190,6 +182,44 @@ func TestRetentionRunsBesideTheStream(t *testing.T) {
 			first, err = firstOf(ctx(t), s.nc, "q", "q.a", 1)
 			return first == seq
 		}, func() any { return fmt.Sprint(first, err) })
+	}
+}
+
+// TestRetentionSparesSchemasBesideWriters purges all the time while two subjects are written.
+func TestRetentionSparesSchemasBesideWriters(t *testing.T) {
+	q := newQueue(t, QueueOptions{})
+	s, err := q.open(ctx(t), "test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.close()
+	put(t, s, "q.a.schema.1")
+	for _, name := range []string{"a", "b"} {
+		if err := q.register(ctx(t), s, name, name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	stream, err := s.js.Stream(ctx(t), "q")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 200 {
+		for j, name := range []string{"a", "b"} {
+			if err := publishBatch(s, "q."+name, fmt.Sprint(name, i), 10, 500); err != nil {
+				t.Fatal(err)
+			}
+			if err := q.acked(ctx(t), s, name, name, uint64(1+20*i+10*(j+1))); err != nil {
+				t.Fatal(err)
+			}
+			s.heldBack() // have it purge at every turn
+		}
+	}
+	eventually(t, func() bool {
+		info, err := stream.Info(ctx(t))
+		return err == nil && info.State.Msgs < 20
+	}, func() any { return "not purged" })
+	if _, err := firstOf(ctx(t), s.nc, "q", "q.*.>", 1); err != nil {
+		t.Fatalf("the schema: %v", err)
 	}
 }
 
