@@ -7,4 +7,40 @@
 //     has at a time. It listens only where it is asked to.
 //   - Queue is one JetStream stream on it. Each Waybill stream that enters has one subject.
 //   - Writer and Reader are the two facets of one subject.
+//
+// # What the store promises
+//
+// What was acknowledged is on disk: every publish is synced before its answer. An atomic batch is
+// there as a whole or not at all, whatever kills the process. Nothing is removed that a registered
+// consumer lacks, nor anything while there is no consumer, nor the last message of a subject, nor
+// a schema.
+//
+// # States of a server
+//
+//	closed ── Start ──► running ── last Close ──► closed
+//	                     │   ▲
+//	    broken, no space │   │ broken, connect
+//	                     ▼   │
+//	                     down
+//
+// The directory is locked from the first Start to the last Close, also while down.
+//
+// # What happens when
+//
+//   - Another process has the directory: Start returns waybill.ErrHeld and names it, and says so
+//     if it is frozen. A directory cannot be taken from a frozen process: it would write on.
+//   - The disk is nearly full: room refuses before anything is written; the error is transient.
+//   - A write fails nevertheless: the server's store refuses to write from then on. broken starts
+//     the server anew; connections from before break, and sessions are opened again.
+//   - The process is killed while a batch is being committed: the server completes the batch from
+//     its staged copy when it starts. Where there is no room for that, it is not started. Where the
+//     copy is lost, open removes the batch's beginning, which nobody acknowledged.
+//   - The stream was removed, emptied, swapped, damaged or set back to an older copy: open returns a
+//     gap. What it goes by is in streams.json beside the store, the stream's own id, what the
+//     consumers have, and what the server found damaged. A removed directory is a new one; then the
+//     positions of source and target tell.
+//   - max_bytes is reached: the server refuses the write, the writer waits. Sessions, reads and
+//     retention go on.
+//   - An acknowledgement is not written down before a kill: the consumer stands a little further
+//     back in the registry, and what it has already is kept a little longer.
 package jetstream
