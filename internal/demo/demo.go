@@ -224,7 +224,7 @@ func (s *show) wait(ctx context.Context, d time.Duration) error {
 	select {
 	case <-timer.C:
 		return nil
-	case <-s.now.exited:
+	case <-s.now.over:
 		return &engineError{s.now.complaint()}
 	case <-ctx.Done():
 		return ctx.Err()

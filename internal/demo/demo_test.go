@@ -172,18 +172,20 @@ func TestDemo(t *testing.T) {
 func TestBreakages(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct {
-		fault string
-		found func(r *demo.Report) int64
+		fault, length string
+		found         func(r *demo.Report) int64
 	}{
-		{"ack-early", func(r *demo.Report) int64 { return r.Verdict.Lost() }},
+		{"ack-early", "8s", func(r *demo.Report) int64 { return r.Verdict.Lost() }},
 		// what comes twice may be refused, and all that follows is then missing
-		{"position-apart", func(r *demo.Report) int64 { return r.Verdict.Doubled + r.Verdict.Lost() }},
-		{"position-first", func(r *demo.Report) int64 { return r.Verdict.Lost() }},
-		{"split-action", func(r *demo.Report) int64 { return r.Verdict.Torn() + r.Observer.Torn }},
+		{"position-apart", "8s", func(r *demo.Report) int64 { return r.Verdict.Doubled + r.Verdict.Lost() }},
+		{"position-first", "8s", func(r *demo.Report) int64 { return r.Verdict.Lost() }},
+		{"split-action", "8s", func(r *demo.Report) int64 { return r.Verdict.Torn() + r.Observer.Torn }},
+		// what the warehouse has is gone before the CRM is back
+		{"purge-unacked", "4s", func(r *demo.Report) int64 { return r.Verdict.LostActions - r.Warehouse.LostActions }},
 	} {
 		t.Run(tc.fault, func(t *testing.T) {
 			tmp := t.TempDir()
-			r := play(t, faulty, tmp, "break:"+tc.fault, "--for", "8s").end(t, 3)
+			r := play(t, faulty, tmp, "break:"+tc.fault, "--for", tc.length).end(t, 3)
 			if r.Passed || tc.found(&r) == 0 {
 				t.Errorf("found %s: %+v", r.Fault, r)
 			}

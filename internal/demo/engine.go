@@ -84,6 +84,8 @@ type process struct {
 	cmd    *exec.Cmd
 	exited chan struct{} // closed when it has ended and was waited for
 	err    error         // how, once exited
+	over   chan struct{} // closed when it has ended or given up a stream for good
+	ends   sync.Once     // closes over
 	news   chan struct{} // has something when it may carry more than before
 
 	engine   *engine
@@ -96,7 +98,7 @@ type process struct {
 
 // start starts the program with the arguments given.
 func (e *engine) start(args ...string) (*process, error) {
-	p := &process{engine: e, exited: make(chan struct{}), news: make(chan struct{}, 1), carrying: map[string]bool{}}
+	p := &process{engine: e, exited: make(chan struct{}), over: make(chan struct{}), news: make(chan struct{}, 1), carrying: map[string]bool{}}
 	p.cmd = exec.Command(e.exe, append([]string{"--config", e.config, "--log-format", "json"}, args...)...) //nolint:gosec,noctx // this very program; stopped by stop
 	p.cmd.Stderr = p
 	p.cmd.SysProcAttr = childAttr()
@@ -105,6 +107,7 @@ func (e *engine) start(args ...string) (*process, error) {
 		return nil, fmt.Errorf("start the engine: %w", err)
 	}
 	go func() {
+		defer p.isOver()
 		defer close(p.exited)
 		p.err = p.cmd.Wait()
 	}()
@@ -140,7 +143,7 @@ func (p *process) carries(ctx context.Context, streams ...string) error {
 		}
 		select {
 		case <-p.news:
-		case <-p.exited:
+		case <-p.over:
 			return &engineError{p.complaint()}
 		case <-timer.C:
 			return &engineError{fmt.Sprintf("it did not take %s within %s: %s", strings.Join(missing, ", "), startTimeout, p.complaint())}
@@ -172,6 +175,8 @@ func (p *process) answersAt() string {
 type engineError struct{ why string }
 
 func (e *engineError) Error() string { return "the engine gave up: " + e.why }
+
+func (p *process) isOver() { p.ends.Do(func() { close(p.over) }) }
 
 func (p *process) pid() int { return p.cmd.Process.Pid }
 
@@ -227,6 +232,7 @@ func (p *process) Write(b []byte) (int, error) {
 // a stream.
 func (p *process) hear(line []byte) {
 	var said struct {
+		Level      string  `json:"level"`
 		Msg        string  `json:"msg"`
 		Error      string  `json:"error"`
 		Stream     string  `json:"stream"`
@@ -252,6 +258,9 @@ func (p *process) hear(line []byte) {
 	}
 	if said.Error != "" {
 		p.last = said.Error
+	}
+	if said.Level == "ERROR" && said.Stream != "" { // the other streams go on
+		p.isOver()
 	}
 }
 

@@ -208,7 +208,7 @@ func (g *gauge) await(ctx context.Context, p *process, stream string, fresh bool
 	for {
 		select {
 		case <-next:
-		case <-p.exited:
+		case <-p.over:
 			return level{}, &engineError{p.complaint()}
 		case <-timer.C:
 			return level{}, &engineError{fmt.Sprintf("the queue did not get where it should within %s; for %s %d actions wait", gaugeTimeout, stream, g.level(stream).Actions)}

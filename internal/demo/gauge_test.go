@@ -24,7 +24,7 @@ func answering(t *testing.T, depth *atomic.Int64) *process {
 			toCRM, depth.Load(), 1000*depth.Load(), age.Add(1), toWarehouse)
 	}))
 	t.Cleanup(s.Close)
-	return &process{admin: strings.TrimPrefix(s.URL, "http://"), exited: make(chan struct{})}
+	return &process{admin: strings.TrimPrefix(s.URL, "http://"), exited: make(chan struct{}), over: make(chan struct{})}
 }
 
 // TestGauge follows the queue from one engine to the next.
@@ -44,6 +44,7 @@ func TestGauge(t *testing.T) {
 		t.Fatalf("%+v, %v", l, err)
 	}
 	close(first.exited)
+	first.isOver()
 	if _, err := g.await(t.Context(), first, toCRM, true, anyLevel); !isEngineError(err) {
 		t.Errorf("of an engine that is gone: %v", err)
 	}

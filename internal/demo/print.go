@@ -204,9 +204,16 @@ func (r *Report) outages() string {
 		o := &r.Outages[i]
 		lines = append(lines, fmt.Sprintf("%.1f s: %s", o.Seconds, o.What),
 			fmt.Sprintf("  queue grew to %s actions, %s", thousands(o.Queued.Actions), size(o.Queued.Bytes)),
-			fmt.Sprintf("  empty %s after the CRM was back", short(seconds(o.DrainedSeconds))))
+			"  "+o.drained())
 	}
 	return strings.Join(lines, "\n")
+}
+
+func (o *Outage) drained() string {
+	if o.DrainedSeconds == 0 {
+		return "and was not empty again"
+	}
+	return fmt.Sprintf("empty %s after the CRM was back", short(seconds(o.DrainedSeconds)))
 }
 
 func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
