@@ -135,7 +135,7 @@ func TestBreakagesAreCaught(t *testing.T) {
 			t.Errorf("no scenario breaks %s", name)
 		}
 	}
-	for _, b := range breakages {
+	for _, b := range slices.Concat(breakages, queueBreakages) {
 		for _, c := range b.combos {
 			t.Run(b.name+"/"+c.String(), func(t *testing.T) {
 				t.Parallel()

@@ -1,16 +1,30 @@
 package test
 
 import (
+	"flag"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"sync"
 	"testing"
 
 	"github.com/waybill-data/waybill/internal/testenv"
 )
 
-func TestMain(m *testing.M) { testenv.Main(m) }
+// atOnce is how many tests run at once where nothing else is asked for: they mostly wait, for
+// leases to run out and for disks.
+const atOnce = 4
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	asked := false
+	flag.Visit(func(f *flag.Flag) { asked = asked || f.Name == "test.parallel" })
+	if !asked {
+		_ = flag.Set("test.parallel", itoa(max(atOnce, runtime.GOMAXPROCS(0)))) // it is an int
+	}
+	testenv.Main(m)
+}
 
 // program builds the test build of the program once and returns its path. It lies in the
 // repository's bin directory, which is not versioned: the next run replaces it.

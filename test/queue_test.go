@@ -26,16 +26,22 @@ const (
 func newListening(t testing.TB, c combo) *scenario {
 	t.Helper()
 	s := newScenario(t, c)
+	s.listens()
+	return s
+}
+
+// listens gives the queue an address.
+func (s *scenario) listens() {
+	s.t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		t.Fatal(err)
+		s.t.Fatal(err)
 	}
 	s.listen = l.Addr().String()
 	if err := l.Close(); err != nil {
-		t.Fatal(err)
+		s.t.Fatal(err)
 	}
 	s.config = s.write("state", s.plan())
-	return s
 }
 
 // client connects to the queue of a running engine as anybody can.
