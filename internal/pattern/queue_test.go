@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -246,7 +247,9 @@ func (l *line) hop(stream string, r waybill.Reader, w waybill.Writer) *Hop {
 }
 
 func (l *line) held() []int {
+	l.queue.mu.Lock()
 	held := []int{l.queue.last}
+	l.queue.mu.Unlock()
 	for _, t := range l.targets {
 		held = append(held, t.holds())
 	}
@@ -310,12 +313,17 @@ func TestQueueGoesOnWithoutATarget(t *testing.T) {
 		go func() { done <- Queue(ctx, l.parts) }()
 		time.Sleep(time.Minute)
 		l.expect(t, 100, 0, 100)
-		if l.ended["p/a"] == nil || len(l.ended) != 1 || l.queue.first != 1 {
-			t.Errorf("ended: %v; the oldest is %d", l.ended, l.queue.first)
+		l.mu.Lock()
+		if l.ended["p/a"] == nil || len(l.ended) != 1 {
+			t.Errorf("ended: %v", l.ended)
 		}
+		l.mu.Unlock()
 		cancel()
 		if err := <-done; !errors.Is(err, errBad) {
 			t.Error(err)
+		}
+		if l.queue.first != 1 {
+			t.Errorf("the oldest is %d", l.queue.first)
 		}
 	})
 }
@@ -346,33 +354,34 @@ func TestQueueKeepsForThoseNotYetThere(t *testing.T) {
 			}
 			return nil
 		}
-		down := true
-		l.parts.Out[1].Writer = &downTarget{l.targets[1], func() bool { return down }}
+		var down atomic.Bool
+		down.Store(true)
+		l.parts.Out[1].Writer = &downTarget{l.targets[1], &down}
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)
 		go func() { done <- Queue(ctx, l.parts) }()
 		time.Sleep(time.Minute)
 		l.expect(t, 100, 100, 0)
-		down = false
+		down.Store(false)
 		time.Sleep(time.Minute)
 		l.expect(t, 100, 100, 100)
-		if l.queue.first != 101 {
-			t.Errorf("the oldest is %d", l.queue.first)
-		}
 		cancel()
 		if err := <-done; err != nil {
 			t.Error(err)
+		}
+		if l.queue.first != 101 {
+			t.Errorf("the oldest is %d", l.queue.first)
 		}
 	})
 }
 
 type downTarget struct {
 	*modelTarget
-	down func() bool
+	down *atomic.Bool
 }
 
 func (t *downTarget) Resume(ctx context.Context, stream string) (waybill.Position, error) {
-	if t.down() {
+	if t.down.Load() {
 		return "", errBlip
 	}
 	return t.modelTarget.Resume(ctx, stream)
