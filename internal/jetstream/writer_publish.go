@@ -61,6 +61,7 @@ type publisher struct {
 	replies chan *nats.Msg
 	closed  chan nats.Status
 	n       uint64 // of writes
+	guard   guard
 }
 
 func newPublisher(s *session, within time.Duration) (*publisher, error) {
@@ -87,6 +88,21 @@ type ack struct {
 // write publishes the messages as one step: buf holds them. The first one on subject must
 // follow message expected. It returns the sequence of the last one.
 func (p *publisher) write(ctx context.Context, buf []byte, out []outgoing, subject string, expected uint64, mark string) (uint64, error) {
+	whole := p.guard.whole(expected, len(buf))
+	n, err := p.publish(ctx, buf, out, subject, expected, mark, whole)
+	switch {
+	case whole && isWrongLast(err): // other subjects of the stream are written to
+		p.guard.shared()
+		n, err = p.publish(ctx, buf, out, subject, expected, mark+"+", false)
+	case whole && err == nil:
+		p.guard.alone()
+	}
+	p.guard.last = n
+	return n, err
+}
+
+// publish is write. whole: the stream as a whole must end with message expected.
+func (p *publisher) publish(ctx context.Context, buf []byte, out []outgoing, subject string, expected uint64, mark string, whole bool) (uint64, error) {
 	p.n++
 	reply := p.inbox + "." + strconv.FormatUint(p.n, 36)
 	hdr := nats.Header{hdrContentType: {event.ContentType}}
@@ -94,13 +110,16 @@ func (p *publisher) write(ctx context.Context, buf []byte, out []outgoing, subje
 	if len(out) > 1 {
 		hdr[hdrBatch], hdr[hdrBatchSeq] = []string{mark}, index
 	}
-	checked := fault.Broken(fault.NoFence)
+	check, checked := hdrExpected, fault.Broken(fault.NoFence)
+	if whole {
+		check = hdrExpectedAll
+	}
 	for i, o := range out {
 		m := nats.Msg{Subject: o.subject, Header: hdr, Data: buf[o.start:o.end:o.end]}
 		index[0] = strconv.Itoa(i + 1)
-		check := !checked && o.subject == subject
-		if check {
-			hdr[hdrExpected] = []string{strconv.FormatUint(expected, 10)}
+		now := !checked && (whole || o.subject == subject)
+		if now {
+			hdr[check] = []string{strconv.FormatUint(expected, 10)}
 			checked = true
 		}
 		if i == 0 {
@@ -117,8 +136,8 @@ func (p *publisher) write(ctx context.Context, buf []byte, out []outgoing, subje
 		if err := p.s.nc.PublishMsg(&m); err != nil {
 			return 0, fmt.Errorf("%w: %w", errUnknown, err)
 		}
-		if check {
-			delete(hdr, hdrExpected)
+		if now {
+			delete(hdr, check)
 		}
 		if i == 0 && len(out) > 1 {
 			p.staged(fault.WriteData)
