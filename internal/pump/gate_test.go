@@ -216,3 +216,23 @@ func TestBacklogAtItsBound(t *testing.T) {
 		_ = stop()
 	})
 }
+
+// slowHead is a source that answers after Next handed on what the question called for.
+type slowHead struct{ *modelSource }
+
+func (s slowHead) Head(ctx context.Context) (waybill.Position, error) {
+	p, err := s.modelSource.Head(ctx)
+	time.Sleep(time.Second)
+	return p, err
+}
+
+func TestEndFoundAfterTheLastWrite(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		source, target := model(3)
+		began := time.Now()
+		err := Run(t.Context(), slowHead{source}, target, Config{Stream: "p/t", UntilCaughtUp: true, Sample: time.Hour})
+		if err != nil || target.held() != 3 || time.Since(began) > time.Minute {
+			t.Errorf("ended with %v after %v, %d held", err, time.Since(began), target.held())
+		}
+	})
+}

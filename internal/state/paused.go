@@ -5,10 +5,49 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
+	"slices"
+	"time"
 )
 
-// Paused lists the paused streams, in order of their names.
-func (s *Store) Paused(ctx context.Context) (streams []string, err error) {
+// settledAfter is how long after its last change a file's time tells a later change for sure.
+const settledAfter = 2 * time.Second
+
+// pausedThen is what was paused when the file was last read, and what the file was then.
+type pausedThen struct {
+	streams []string
+	file    fs.FileInfo // nil: never read, or too soon after a change to tell the next one
+}
+
+// Paused lists the paused streams, in order of their names. It may be called often: a file that did
+// not change is not read again.
+func (s *Store) Paused(ctx context.Context) ([]string, error) {
+	file, err := os.Stat(s.path)
+	if err != nil {
+		return nil, fmt.Errorf("read what is paused from the state store: %w", err)
+	}
+	s.mu.Lock()
+	then := s.then
+	s.mu.Unlock()
+	if then.file != nil && os.SameFile(file, then.file) && file.ModTime().Equal(then.file.ModTime()) && file.Size() == then.file.Size() {
+		return slices.Clone(then.streams), nil
+	}
+	streams, err := s.readPaused(ctx)
+	if err != nil {
+		return nil, err
+	}
+	then = pausedThen{streams: slices.Clone(streams)}
+	if time.Since(file.ModTime()) > settledAfter {
+		then.file = file
+	}
+	s.mu.Lock()
+	s.then = then
+	s.mu.Unlock()
+	return streams, nil
+}
+
+func (s *Store) readPaused(ctx context.Context) (streams []string, err error) {
 	err = s.withDB(ctx, func(ctx context.Context, db *sql.DB) error {
 		rows, err := db.QueryContext(ctx, `SELECT stream FROM paused ORDER BY stream`)
 		if err != nil {

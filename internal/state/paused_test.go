@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/waybill-data/waybill/internal/state"
 )
@@ -37,6 +38,43 @@ func TestPausedIsShared(t *testing.T) {
 	paused(t, first, "crm/a", "erp/x")
 	_, _ = first.Close(), second.Close()
 	paused(t, open(t, path), "crm/a", "erp/x")
+}
+
+// TestPausedIsNotReadAgain: as long as the file is the same, and no longer.
+func TestPausedIsNotReadAgain(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "state.db")
+	s, other := open(t, path), open(t, path)
+	past := time.Now().Add(-time.Hour)
+	age := func() {
+		t.Helper()
+		if err := os.Chtimes(path, past, past); err != nil {
+			t.Fatal(err)
+		}
+	}
+	age()
+	paused(t, s)
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, text := range [][]byte{make([]byte, len(data)), data} { // it is no database now, were it read
+		if err := os.WriteFile(path, text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		age()
+		paused(t, s)
+	}
+	for _, name := range []string{"crm/a", "crm/b"} { // within one tick of the file's clock, perhaps
+		set(t, other, true, name)
+		got, err := s.Paused(t.Context())
+		if err != nil || !slices.Contains(got, name) {
+			t.Errorf("%s is not among %q: %v", name, got, err)
+		}
+	}
+	age()
+	paused(t, s, "crm/a", "crm/b")
+	set(t, other, false, "crm/a")
+	paused(t, s, "crm/b")
 }
 
 func TestPausedOfALostFile(t *testing.T) {

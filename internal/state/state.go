@@ -33,6 +33,7 @@ type Store struct {
 	id    string
 	owner string
 	lock  *os.File // nil without the lock
+	then  pausedThen
 }
 
 // Open opens the store at path, creating it (mode 0600) and its directory (0700) where they
