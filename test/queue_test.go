@@ -44,7 +44,7 @@ func (s *scenario) listens() {
 	s.config = s.write("state", s.plan())
 }
 
-// client connects to the queue of a running engine as anybody can.
+// client connects to the queue of a running engine as anybody can, and waits until it is made.
 func (s *scenario) client() jetstream.JetStream {
 	s.t.Helper()
 	var nc *nats.Conn
@@ -58,6 +58,10 @@ func (s *scenario) client() jetstream.JetStream {
 	if err != nil {
 		s.t.Fatal(err)
 	}
+	eventually(s.t, "the queue has its stream", func() bool {
+		_, err := js.Stream(context.Background(), queueStream)
+		return err == nil
+	})
 	return js
 }
 
