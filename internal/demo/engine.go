@@ -18,6 +18,7 @@ import (
 
 const (
 	pipeline     = "customers"
+	queueStream  = "demo"           // JetStream's
 	startTimeout = 20 * time.Second // until the engine says that it carries
 	stopTimeout  = 10 * time.Second // for a clean stop, then it is killed
 )
@@ -50,13 +51,13 @@ pipelines:
   %s:
     pattern: queue
     source: {sqlite: {path: %s, capture: outbox}}
-    queue: {embedded: {dir: %s}}
+    queue: {embedded: {dir: %s, stream: %s}}
     targets:
       crm: {sqlite: {path: %s}}
       warehouse: {sqlite: {path: %s}}
 state: {sqlite: {path: %s}}
 admin: {listen: "127.0.0.1:0"}
-`, pipeline, yamlText(e.file("master.db")), yamlText(e.file("queue")), yamlText(e.file("crm.db")), yamlText(e.file("warehouse.db")),
+`, pipeline, yamlText(e.file("master.db")), yamlText(e.file("queue")), queueStream, yamlText(e.file("crm.db")), yamlText(e.file("warehouse.db")),
 		yamlText(e.file("engine", "state.db")))
 	if err := os.WriteFile(e.config, []byte(text), 0o600); err != nil {
 		return nil, fmt.Errorf("write the demo's configuration: %w", err)

@@ -76,15 +76,11 @@ func readQueue(ctx context.Context, s *server.Server, l *Left) (actions []int64,
 	if err != nil {
 		return nil, err
 	}
-	name, err := js.StreamNameBySubject(ctx, "*."+pipeline)
-	if err != nil {
-		return nil, fmt.Errorf("no stream has a subject for pipeline %s: %w", pipeline, err)
-	}
-	stream, err := js.Stream(ctx, name)
+	stream, err := js.Stream(ctx, queueStream)
 	if err != nil {
 		return nil, err
 	}
-	subject := name + "." + pipeline
+	const subject = queueStream + "." + pipeline
 	for next := uint64(1); ; {
 		msg, err := stream.GetMsg(ctx, next, jetstream.WithGetMsgSubject(subject))
 		if errors.Is(err, jetstream.ErrMsgNotFound) {

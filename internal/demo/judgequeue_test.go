@@ -27,18 +27,18 @@ func fill(t *testing.T, events ...string) (dir string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"waybill_consumers", "waybill"} {
+	for _, name := range []string{queueStream + "_consumers", queueStream} {
 		if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: name, Subjects: []string{name + ".>"}}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	for _, m := range [][2]string{{"waybill.other", "not one of ours"}, {"waybill." + pipeline + ".schema.0", "{}"}} {
+	for _, m := range [][2]string{{queueStream + ".other", "not one of ours"}, {queueStream + "." + pipeline + ".schema.0", "{}"}} {
 		if _, err := js.Publish(t.Context(), m[0], []byte(m[1])); err != nil {
 			t.Fatal(err)
 		}
 	}
 	for _, e := range events {
-		if _, err := js.Publish(t.Context(), "waybill."+pipeline, []byte(e)); err != nil {
+		if _, err := js.Publish(t.Context(), queueStream+"."+pipeline, []byte(e)); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -108,17 +108,20 @@ func (r *Report) fault() string {
 	return r.stalled()
 }
 
-// stalled tells where somebody waited for the CRM during an outage.
+// stalled tells where somebody waited for the CRM while it was away.
 func (r *Report) stalled() string {
+	var all Outage
 	for i := range r.Outages {
-		switch o := &r.Outages[i]; {
-		case o.Written == 0:
-			return fmt.Sprintf("nothing was saved at the master in the %.1f s without the CRM", o.Seconds)
-		case o.Queued.Actions == 0:
-			return fmt.Sprintf("nothing queued in the %.1f s without the CRM", o.Seconds)
-		case o.Warehouse == 0:
-			return fmt.Sprintf("nothing arrived at the warehouse in the %.1f s without the CRM", o.Seconds)
-		}
+		o := &r.Outages[i]
+		all.Written, all.Warehouse, all.Queued.Actions = all.Written+o.Written, all.Warehouse+o.Warehouse, all.Queued.Actions+o.Queued.Actions
+	}
+	switch {
+	case all.Written == 0:
+		return "nothing was saved at the master while the CRM was away"
+	case all.Queued.Actions == 0:
+		return "nothing queued while the CRM was away"
+	case all.Warehouse == 0:
+		return "nothing arrived at the warehouse while the CRM was away"
 	}
 	return ""
 }

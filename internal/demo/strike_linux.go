@@ -23,8 +23,8 @@ const (
 	walWriteLock  = 120
 	walChangeAt   = 8
 	walChangeSize = 4
-	// Where JetStream stages batches below its directory (ACCOUNT, STREAM).
-	stagedBatches = "jetstream/*/streams/*/batches/*"
+	// Where JetStream stages batches, below its directory.
+	stagedBatches = "jetstream/*/streams/" + queueStream + "/batches/*"
 )
 
 // childAttr has the kernel kill the child when the demo dies, and keeps Ctrl-C on the
