@@ -99,7 +99,7 @@ func (o *Outbox) openOn(ctx context.Context, conn *pgx.Conn, after waybill.Posit
 	if err := o.verify(ctx, conn, s, c, after, p); err != nil && !fault.Broken(fault.IgnoreIdentity) {
 		return err
 	}
-	for name, sql := range map[string]string{pollStatement: pollSQL, rowsStatement: rowsSQL, flushStatement: flushSQL} {
+	for name, sql := range map[string]string{pollStatement: pollSQL, rowsStatement: rowsSQL, plainStatement: plainSQL, flushStatement: flushSQL} {
 		if _, err := conn.Prepare(ctx, name, sql); err != nil {
 			return classify(err, "prepare to read the outbox in database "+s.database)
 		}

@@ -79,6 +79,7 @@ type Outbox struct {
 	ready      []readyAction // read, not handed on yet
 	refusal    error         // what follows ready
 	idle       int           // polls in a row that found nothing
+	average    int64         // bytes of an action on the last page; 0: not known
 	polled     time.Time
 	headServed uint64
 	suppressed atomic.Uint64

@@ -17,6 +17,7 @@ const (
 
 	pollStatement  = "waybill_poll"
 	rowsStatement  = "waybill_rows"
+	plainStatement = "waybill_plain_rows"
 	flushStatement = "waybill_flush"
 
 	// fetchSize is how many transactions are named at a time in a large window.
@@ -55,6 +56,11 @@ const windowSQL = `select xid, ord from waybill.outbox_order where xid >= $1::te
 
 // rowsSQL takes the rows of the transactions $1, whose order is $2.
 var rowsSQL = fmt.Sprintf(boundedRows, "$3::int8", "unnest($1::text::xid8[], $2::text::int8[]) w (xid, ord)")
+
+// plainSQL takes the same rows without looking at their size first, which costs the server a
+// fifth less.
+const plainSQL = `select w.xid, w.ord, b.part, b.n, b.id, b.at, b.name, b.trace, b.changes
+from unnest($1::text::xid8[], $2::text::int8[]) w (xid, ord) left join waybill.outbox b on b.xid = w.xid order by w.ord, b.n`
 
 // flushSQL writes a record and, being a commit, waits until it is on disk, and everything
 // before it.
@@ -173,7 +179,7 @@ func (o *Outbox) poll(ctx context.Context) error {
 		v := rows.Values()
 		head, err = parsePollHead(string(v[colName]), string(v[colTrace]))
 	}
-	a := assembly{o: o, visible: head.now}
+	a := assembly{o: o, visible: head.now, bound: o.opts.MaxBytes}
 	if err = a.take(rows, err); err != nil {
 		return err
 	}
@@ -260,17 +266,21 @@ func (o *Outbox) page(ctx context.Context) error {
 		}
 		xids, ords = strconv.AppendUint(xids, p.xid, 10), strconv.AppendInt(ords, p.ord, 10)
 	}
-	rows := o.conn.PgConn().ExecPrepared(ctx, rowsStatement, [][]byte{
-		append(xids, '}'), append(ords, '}'), strconv.AppendInt(nil, o.opts.MaxBytes, 10),
-	}, nil, []int16{1})
-	a := assembly{o: o, visible: w.to, fresh: make([]readyAction, 0, n)}
-	if err := a.take(rows, nil); err != nil {
+	statement, args := rowsStatement, [][]byte{append(xids, '}'), append(ords, '}'), strconv.AppendInt(nil, o.opts.MaxBytes, 10)}
+	if o.average > 0 && o.average*int64(n) < o.opts.MaxBytes/2 { // where that is wrong, rows are read in vain, once
+		statement, args = plainStatement, args[:2]
+	}
+	a := assembly{o: o, visible: w.to, fresh: make([]readyAction, 0, n), bound: o.opts.MaxBytes}
+	if err := a.take(o.conn.PgConn().ExecPrepared(ctx, statement, args, nil, []int16{1}), nil); err != nil {
 		return err
 	}
 	if err := a.finish(ctx); err != nil {
 		return err
 	}
 	w.last = len(o.ready)
+	if w.last > 0 {
+		o.average = max(1, a.bytes/int64(w.last))
+	}
 	if o.refusal != nil {
 		return nil
 	}

@@ -57,6 +57,9 @@ type assembly struct {
 	pairs []pair
 	seen  int // transactions
 	last  pair
+	// bytes are those of the messages taken; past bound further transactions are only named.
+	bytes, bound int64
+	named        bool
 }
 
 // take takes all rows and closes them; err is what went wrong before.
@@ -83,6 +86,7 @@ func (a *assembly) row(v [][]byte) error {
 		a.end()
 		a.seen++
 		a.last = p
+		a.named = len(a.fresh) > 0 && a.bytes > a.bound
 	}
 	switch {
 	case !a.visible.sees(p.xid):
@@ -90,7 +94,7 @@ func (a *assembly) row(v [][]byte) error {
 			"empty waybill.outbox and waybill.outbox_order", p.xid)
 	case len(v[colPart]) != 2 || len(v[colN]) != 8 || len(v[colID]) != 16 || len(v[colAt]) != 8:
 		return a.o.gap(fmt.Sprintf("the rows of transaction %d are gone from the outbox", p.xid), a.o.startOver())
-	case v[colChanges] == nil:
+	case v[colChanges] == nil || a.named:
 		if next {
 			a.pairs = append(a.pairs, p)
 		}
@@ -126,6 +130,7 @@ func (a *assembly) add(v [][]byte) error {
 		a.refuse(v, "the column changes has an unknown form")
 		return nil
 	}
+	a.bytes += int64(len(raw))
 	message := a.keep(raw[1:])
 	list, err := a.o.decoder.Decode(message)
 	if err != nil {

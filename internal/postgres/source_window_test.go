@@ -293,6 +293,48 @@ func TestLargeWindow(t *testing.T) {
 	}
 }
 
+// Large actions that follow many small ones, which a page without sizes then meets, are not
+// kept beyond the bound either.
+func TestPageMeetsLargeActions(t *testing.T) {
+	s := newSource(t)
+	s.maxBytes = 64 << 10
+	x := s.session(t)
+	want := 0
+	emit := func(n, size int) {
+		x.exec(`do $$ begin for i in 1..` + fmt.Sprint(n) + ` loop
+			perform waybill.emit('x', jsonb_build_array(jsonb_build_object('entity', 'customer', 'op', 'upsert', 'key', jsonb_build_object('id', i),
+				'row', jsonb_build_object('body', repeat('x', ` + fmt.Sprint(size) + `)))));
+			commit;
+		end loop; end $$`)
+		want += n
+	}
+	emit(200, 10)
+	emit(60, 20_000)
+	o := s.reader(t, testStream)
+	o.opts.MaxActions = 100
+	open(t, o, "")
+	have, most, plain := 0, 0, false
+	for have < want {
+		b, err := o.Next(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		plain = plain || o.average > 0 && o.average*100 < s.maxBytes/2
+		have += len(b.Actions)
+		most = max(most, b.Size())
+		kept := b.Size()
+		for i := range o.ready {
+			kept += o.ready[i].action.Size
+		}
+		if kept > 2*int(s.maxBytes) {
+			t.Fatalf("%d bytes are kept, the bound is %d", kept, s.maxBytes)
+		}
+	}
+	if !plain || most < 20_000 || have != want {
+		t.Fatalf("pages without sizes: %v, largest batch %d bytes, %d actions of %d", plain, most, have, want)
+	}
+}
+
 // Batches are bounded by size, whatever is waiting, and a large action travels alone.
 func TestBatchBytes(t *testing.T) {
 	s := newSource(t)
