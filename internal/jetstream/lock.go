@@ -30,7 +30,7 @@ type holder struct {
 // takeLock takes dir for this process. waybill.ErrHeld: another has it; the text names it.
 func takeLock(dir string) (*os.File, error) {
 	path := filepath.Join(dir, lockName)
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600) //nolint:gosec // the directory that the user names
 	if err != nil {
 		return nil, fmt.Errorf("open lock file: %w", err)
 	}

@@ -36,7 +36,7 @@ type remnants struct {
 func (s *Server) readMemory() (memory, error) {
 	m := memory{Version: memoryVersion, Streams: map[string]remnants{}}
 	path := filepath.Join(s.Dir, memoryName)
-	text, err := os.ReadFile(path)
+	text, err := os.ReadFile(path) //nolint:gosec // the directory that the user names
 	if errors.Is(err, os.ErrNotExist) {
 		return m, nil
 	}
@@ -62,15 +62,15 @@ func (s *Server) writeMemory(m memory) error {
 		return err
 	}
 	path := filepath.Join(s.Dir, memoryName)
-	f, err := os.OpenFile(path+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	f, err := os.OpenFile(path+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600) //nolint:gosec // the directory that the user names
 	if err != nil {
 		return err
 	}
 	_, err = f.Write(append(text, '\n'))
 	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return errors.Join(err, os.Remove(path+".new"))
+		return errors.Join(err, os.Remove(path+".new")) //nolint:gosec // the directory that the user names
 	}
-	if err := os.Rename(path+".new", path); err != nil {
+	if err := os.Rename(path+".new", path); err != nil { //nolint:gosec // the directory that the user names
 		return err
 	}
 	dir, err := os.Open(s.Dir)

@@ -19,14 +19,14 @@ func TestGaps(t *testing.T) {
 		damage func(t *testing.T, dir string)
 		gap    string // in the error's text; empty: none
 	}{
-		"untouched":           {func(*testing.T, string) {}, ""},
-		"all removed":         {func(t *testing.T, dir string) { remove(t, dir) }, ""},
-		"the note is removed": {func(t *testing.T, dir string) { remove(t, filepath.Join(dir, memoryName)) }, ""},
-		"the store is removed": {func(t *testing.T, dir string) { remove(t, filepath.Join(dir, "jetstream")) }, "existed"},
-		"the stream is removed": {func(t *testing.T, dir string) { remove(t, filepath.Join(dir, streams, "q")) }, "existed"},
-		"its messages are removed": {func(t *testing.T, dir string) { remove(t, filepath.Join(dir, streams, "q", "msgs")) }, "ends at"},
+		"untouched":                  {func(*testing.T, string) {}, ""},
+		"all removed":                {func(t *testing.T, dir string) { remove(t, dir) }, ""},
+		"the note is removed":        {func(t *testing.T, dir string) { remove(t, filepath.Join(dir, memoryName)) }, ""},
+		"the store is removed":       {func(t *testing.T, dir string) { remove(t, filepath.Join(dir, "jetstream")) }, "existed"},
+		"the stream is removed":      {func(t *testing.T, dir string) { remove(t, filepath.Join(dir, streams, "q")) }, "existed"},
+		"its messages are removed":   {func(t *testing.T, dir string) { remove(t, filepath.Join(dir, streams, "q", "msgs")) }, "ends at"},
 		"its description is removed": {func(t *testing.T, dir string) { remove(t, filepath.Join(dir, streams, "q", "meta.inf")) }, "existed"},
-		"a message is damaged": {func(t *testing.T, dir string) { flip(t, filepath.Join(dir, streams, "q", "msgs"), true) }, "q"},
+		"a message is damaged":       {func(t *testing.T, dir string) { flip(t, filepath.Join(dir, streams, "q", "msgs"), true) }, "q"},
 		"a message is damaged, and the index is gone": {func(t *testing.T, dir string) {
 			flip(t, filepath.Join(dir, streams, "q", "msgs"), true)
 			remove(t, filepath.Join(dir, streams, "q", "msgs", "index.db"))

@@ -51,10 +51,10 @@ func (k *keeper) run(ctx context.Context) {
 		var again time.Duration
 		select {
 		case <-ctx.Done():
-			ctx = context.WithoutCancel(ctx)
-			k.tick(ctx, true)
+			after := context.WithoutCancel(ctx)
+			k.tick(after, true)
 			if k.js != nil {
-				k.queue.leave(ctx, k.js)
+				k.queue.leave(after, k.js)
 			}
 			return
 		case <-timer.C:
@@ -216,7 +216,7 @@ func (k *keeper) plan(ctx context.Context) (plan, error) {
 	for subject, n := range info.State.Subjects {
 		p.count[strings.TrimPrefix(subject, prefix)] = n
 	}
-	held, err := k.held(ctx, &p, stream)
+	held, err := k.held(ctx, &p)
 	if err != nil {
 		return p, err
 	}
@@ -238,7 +238,7 @@ func (k *keeper) plan(ctx context.Context) (plan, error) {
 }
 
 // held is the first message that is to be kept for its age, or one past the last.
-func (k *keeper) held(ctx context.Context, p *plan, s jetstream.Stream) (uint64, error) {
+func (k *keeper) held(ctx context.Context, p *plan) (uint64, error) {
 	end := p.info.LastSeq + 1
 	if k.queue.Keep <= 0 {
 		return end, nil

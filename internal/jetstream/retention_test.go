@@ -1,6 +1,7 @@
 package jetstream
 
 import (
+	"errors"
 	"fmt"
 	"testing"
 	"time"
@@ -14,7 +15,7 @@ func held(t *testing.T, s *session) map[string][]uint64 {
 	out := map[string][]uint64{}
 	for seq := uint64(1); ; {
 		at, err := get(ctx(t), s.nc, s.queue.Stream, getRequest{Seq: seq, Next: s.queue.Stream + ".>"})
-		if err == jetstream.ErrMsgNotFound {
+		if errors.Is(err, jetstream.ErrMsgNotFound) {
 			return out
 		}
 		if err != nil {

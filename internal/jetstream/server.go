@@ -126,7 +126,7 @@ func (s *Server) run(ctx context.Context) error {
 	if err := os.MkdirAll(store, 0o700); err != nil {
 		return fmt.Errorf("make store directory: %w", err)
 	}
-	if err := os.Chmod(store, 0o700); err != nil {
+	if err := os.Chmod(store, 0o700); err != nil { //nolint:gosec // a directory
 		return fmt.Errorf("close store directory to others: %w", err)
 	}
 	if err := s.startable(); err != nil {

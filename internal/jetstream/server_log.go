@@ -1,6 +1,7 @@
 package jetstream
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -44,7 +45,7 @@ func (l *serverLog) fresh(format string) bool {
 }
 
 func (l *serverLog) emit(level slog.Level, format string, args []any) {
-	l.log.Log(nil, level, "embedded NATS server: "+strings.TrimSpace(fmt.Sprintf(format, args...))) //nolint:staticcheck // the server has no context
+	l.log.Log(context.Background(), level, "embedded NATS server", "says", strings.TrimSpace(fmt.Sprintf(format, args...)))
 }
 
 func (l *serverLog) Noticef(format string, args ...any) { l.emit(slog.LevelDebug, format, args) }
@@ -52,8 +53,12 @@ func (l *serverLog) Debugf(string, ...any)              {}
 func (l *serverLog) Tracef(string, ...any)              {}
 
 func (l *serverLog) Warnf(format string, args ...any) {
+	level := slog.LevelWarn
+	if strings.Contains(format, "will rebuild") {
+		level = slog.LevelInfo // the normal start after a kill: it reads the store through
+	}
 	if l.fresh(format) {
-		l.emit(slog.LevelWarn, format, args)
+		l.emit(level, format, args)
 	}
 }
 
