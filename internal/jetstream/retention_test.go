@@ -204,7 +204,7 @@ func TestRetentionSparesSchemasBesideWriters(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for i := range 200 {
+	for i := range 60 {
 		for j, name := range []string{"a", "b"} {
 			if err := publishBatch(s, "q."+name, fmt.Sprint(name, i), 10, 500); err != nil {
 				t.Fatal(err)
