@@ -7,6 +7,7 @@ import (
 	"github.com/waybill-data/waybill"
 	"github.com/waybill-data/waybill/internal/envelope/event"
 	"github.com/waybill-data/waybill/internal/envelope/spill"
+	"github.com/waybill-data/waybill/internal/fault"
 )
 
 // actionSize is what an action takes in memory beside its changes, in bytes.
@@ -163,7 +164,7 @@ func (r *Reader) part(m *stored, ev *event.Event) (*waybill.Action, error) {
 	}
 	r.open, o.next = o, ev.Part+1
 	switch {
-	case !ev.Last:
+	case !ev.Last && !fault.Broken(fault.SplitAction):
 		return nil, nil
 	case o.cut:
 		r.move(m, ev)

@@ -118,8 +118,14 @@ func (w *Writer) readBack(ctx context.Context, target written, cause error) erro
 // settled makes sure that there is a connection, and that what this writer believes of the
 // subject's end is so.
 func (w *Writer) settled(ctx context.Context) error {
-	if w.p != nil && w.doubt == nil && w.tail == w.last {
+	broken := w.p != nil && w.p.s.nc.IsClosed()
+	if w.p != nil && !broken && w.doubt == nil && w.tail == w.last {
 		return nil
+	}
+	if broken {
+		if err := w.disconnect(); err != nil {
+			w.Log.Debug("close a broken connection", "error", err)
+		}
 	}
 	if w.p == nil {
 		if err := w.connect(ctx); err != nil {
