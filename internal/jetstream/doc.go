@@ -43,4 +43,21 @@
 //     retention go on.
 //   - An acknowledgement is not written down before a kill: the consumer stands a little further
 //     back in the registry, and what it has already is kept a little longer.
+//
+// # Writer and Reader
+//
+// One message is one action. What is written at once is an atomic batch whose last message
+// carries the source's position; the first one names the message that it must follow, so that of
+// two writers one is fenced. A write without an answer is read back before anything else: its last
+// message says whose write it was.
+//
+//   - A large action goes in parts, several batches of them, of which only the last moves the
+//     position. A failure on the way leaves parts; they are removed, the last one first, before
+//     the next attempt, and a reader hands nothing on before the last part of one attempt is there.
+//   - A batch that is too large for one write goes in several that each move the position. Tried
+//     again after a failure, it goes on behind what is there.
+//   - The reader fetches by direct get, and each time proves that the last message it handed on is
+//     still there, unchanged: otherwise the queue was emptied or swapped, a gap. A hole in the
+//     numbers of the actions or of the parts is a gap too.
+//   - A message that cannot be read is refused with its number, never passed over.
 package jetstream

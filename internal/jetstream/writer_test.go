@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"iter"
 	"log/slog"
 	"strings"
 	"testing"
@@ -78,9 +79,11 @@ func TestLostWrite(t *testing.T) {
 	q := newQueue(t, QueueOptions{})
 	f := newFeed(t, q, "orders")
 	f.emit()
-	f.w.p.s.nc.Close()
 	b := f.batch(5)
+	whole := b.Actions[4].Changes
+	b.Actions[4].Changes = breaking{whole, f.w.p.s.nc.Close}
 	err := f.w.Write(ctx(t), b)
+	b.Actions[4].Changes = whole
 	if !waybill.Transient(err) || !strings.Contains(err.Error(), "nothing was written") {
 		t.Fatalf("Write on a closed connection: %v", err)
 	}
@@ -89,6 +92,27 @@ func TestLostWrite(t *testing.T) {
 	defer r.Close()
 	if have := readAll(t, r); have != 6 {
 		t.Errorf("%d actions, want 6", have)
+	}
+}
+
+// breaking calls then when its changes are read.
+type breaking struct {
+	waybill.Changes
+	then func()
+}
+
+func (b breaking) All() iter.Seq2[*waybill.Change, error] {
+	b.then()
+	return b.Changes.All()
+}
+
+// TestIdleConnection: a connection that broke while nothing was written is no matter.
+func TestIdleConnection(t *testing.T) {
+	f := newFeed(t, newQueue(t, QueueOptions{}), "orders")
+	for range 2 {
+		f.emit()
+		f.w.p.s.nc.Close()
+		f.write(f.of())
 	}
 }
 
