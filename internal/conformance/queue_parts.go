@@ -141,7 +141,9 @@ func failedAttempts(t *testing.T, q *Queue) {
 	have := x.again()
 	wantIDs(t, have, 1, e.ids[1])
 	wantChanges(t, x.s, have[0], changes...)
-	e.try(e.spoiled(changes, 149_000, 2, func() error { return errSpoiled })) //nolint:errcheck // as above
+	if err := e.try(e.spoiled(changes, 149_000, 2, func() error { return errSpoiled })); !errors.Is(err, errSpoiled) {
+		t.Fatalf("Write of changes that fail: %v", err)
+	}
 	e.emit(2)
 	wantIDs(t, x.again(), 2, e.ids[2:]...)
 	e.all()

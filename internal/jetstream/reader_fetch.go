@@ -16,10 +16,10 @@ import (
 )
 
 const (
-	// pollMin and pollMax bound how long a reader waits before it looks again when nobody woke
+	// pollShort and pollLong bound how long a reader waits before it looks again when nobody woke
 	// it: messages of writers in other processes are seen at the latest then.
-	pollMin = 2 * time.Millisecond
-	pollMax = 40 * time.Millisecond
+	pollShort = 2 * time.Millisecond
+	pollLong = 40 * time.Millisecond
 	// inlineAnchor is up to which size the message before is fetched once more with those that
 	// follow it, in bytes; a larger one is looked at only when something follows it.
 	inlineAnchor = 16 << 10
@@ -169,7 +169,7 @@ func (f *fetcher) abandon() {
 
 // fill waits until there is something to hand on.
 func (r *Reader) fill(ctx context.Context) error {
-	poll := pollMin
+	poll := pollShort
 	for {
 		list, err := r.look(ctx)
 		if err != nil {
@@ -184,7 +184,7 @@ func (r *Reader) fill(ctx context.Context) error {
 		select {
 		case <-r.wake:
 		case <-timer.C:
-			poll = min(2*poll, pollMax)
+			poll = min(2*poll, pollLong)
 		case <-r.fetch.closed:
 			err = waybill.AsTransient(errors.New("the connection to the queue's server broke"))
 		case <-ctx.Done():
