@@ -87,7 +87,7 @@ func (s *scenario) held(js jetstream.JetStream) (events []event) {
 		s.t.Fatal(err)
 	}
 	info := stream.CachedInfo()
-	for n := info.State.FirstSeq; n <= info.State.LastSeq; n++ {
+	for n := max(info.State.FirstSeq, 1); n <= info.State.LastSeq; n++ { // an empty stream begins at 0
 		m, err := stream.GetMsg(ctx, n)
 		if err != nil {
 			s.t.Fatalf("message %d: %v", n, err)

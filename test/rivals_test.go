@@ -97,10 +97,13 @@ type fall struct {
 	combo
 	fault string // it is killed or frozen by
 	state string // the other one's state directory; the first has "state"
-	// gone: the other one can go on only when the frozen process is gone, and says says so.
+	// gone: the other one can go on only when the frozen process is gone.
 	gone bool
-	says string
+	says string // by the other one: what it waits for, or what it did
 }
+
+// endedBackend is what an engine says that ends a transaction of one that is frozen.
+const endedBackend = "ended the former holder's session"
 
 func (f *fall) name() string {
 	return f.combo.String() + "/" + strings.ReplaceAll(f.fault, ":", "-") + "/" + f.state
@@ -109,9 +112,9 @@ func (f *fall) name() string {
 var falls = []fall{
 	{combo: combos[0], fault: "kill:write.data:4", state: "rival"},
 	{combo: combos[0], fault: "stop:ack.before:4", state: "rival"},
-	{combo: combos[0], fault: "stop:write.data:4", state: "rival"},
-	{combo: combos[0], fault: "stop:write.position:4", state: "rival"},
-	{combo: combos[0], fault: "stop:write.position:4", state: "state"},
+	{combo: combos[0], fault: "stop:write.data:4", state: "rival", says: endedBackend},
+	{combo: combos[0], fault: "stop:write.position:4", state: "rival", says: endedBackend},
+	{combo: combos[0], fault: "stop:write.position:4", state: "state", says: endedBackend},
 	{combo: combos[1], fault: "kill:write.data:4", state: "rival"},
 	{combo: combos[1], fault: "kill:write.position:4", state: "state"},
 	{combo: combos[1], fault: "stop:ack.before:4", state: "rival"},
@@ -180,6 +183,9 @@ func (f *fall) run(s *scenario) {
 	took := time.Since(began)
 	if took > takeoverBound {
 		s.t.Errorf("taking over took %v", took)
+	}
+	if !f.gone {
+		contains(s.t, second.out.String(), f.says)
 	}
 	s.t.Logf("took over after %v", took.Round(time.Millisecond))
 	s.grows("the second engine goes on", second)
