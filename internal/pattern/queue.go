@@ -7,6 +7,10 @@ import (
 	"sync"
 )
 
+// atOnce is how many times its bounds In writes at once: a write into a queue costs its syncs and
+// files whatever it holds, and nobody sees its batches.
+const atOnce = 4
+
 // Queue carries each action into a queue, and from there to each target. The hops share nothing
 // but the queue, so none waits for another, and one that fails stops only itself. Without In it
 // consumes only, without Out it relays only. It blocks as Push does.
@@ -24,7 +28,10 @@ func Queue(ctx context.Context, p Parts) error {
 	filling.Go(func() {
 		defer close(filled)
 		if p.In != nil {
-			in = p.In.run(inCtx, known, p.UntilCaughtUp, nil)
+			h := *p.In
+			h.MaxActions *= atOnce
+			h.MaxBytes *= atOnce / 2
+			in = h.run(inCtx, known, p.UntilCaughtUp, nil)
 		}
 	})
 	out := each(p.Out, func(h *Hop) error {

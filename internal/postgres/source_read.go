@@ -21,7 +21,7 @@ const (
 	flushStatement = "waybill_flush"
 
 	// fetchSize is how many transactions are named at a time in a large window.
-	fetchSize = 1000
+	fetchSize = 4000
 	// minRows is how many actions are asked for at least, whatever their size.
 	minRows = 16
 )
