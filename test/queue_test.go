@@ -3,6 +3,7 @@ package test
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"net"
 	"slices"
 	"strings"
@@ -78,29 +79,38 @@ type event struct {
 }
 
 // held reads what the queue holds of the pipeline's actions, in order.
-func (s *scenario) held(js jetstream.JetStream) (events []event) {
+func (s *scenario) held(js jetstream.JetStream) []event {
 	s.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	defer cancel()
-	stream, err := js.Stream(ctx, queueStream)
+	events, err := heldWithin(js, patience)
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	info := stream.CachedInfo()
-	for n := max(info.State.FirstSeq, 1); n <= info.State.LastSeq; n++ { // an empty stream begins at 0
+	return events
+}
+
+// heldWithin is held of an engine that may end meanwhile.
+func heldWithin(js jetstream.JetStream, limit time.Duration) (events []event, err error) {
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	defer cancel()
+	stream, err := js.Stream(ctx, queueStream)
+	if err != nil {
+		return nil, err
+	}
+	state := stream.CachedInfo().State
+	for n := max(state.FirstSeq, 1); n <= state.LastSeq; n++ { // an empty stream begins at 0
 		m, err := stream.GetMsg(ctx, n)
 		if err != nil {
-			s.t.Fatalf("message %d: %v", n, err)
+			return nil, fmt.Errorf("message %d: %w", n, err)
 		}
 		var e event
 		if err := json.Unmarshal(m.Data, &e); err != nil || e.SpecVersion != "1.0" {
-			s.t.Fatalf("message %d is no event: %v: %s", n, err, m.Data)
+			return nil, fmt.Errorf("message %d is no event: %w: %s", n, err, m.Data)
 		}
 		if e.Kind == "" && m.Subject == queueSubject {
 			events = append(events, e)
 		}
 	}
-	return events
+	return events, nil
 }
 
 // messages counts what the queue holds.
