@@ -103,8 +103,11 @@ func heldWithin(js jetstream.JetStream, limit time.Duration) (events []event, er
 			return nil, fmt.Errorf("message %d: %w", n, err)
 		}
 		var e event
-		if err := json.Unmarshal(m.Data, &e); err != nil || e.SpecVersion != "1.0" {
+		if err := json.Unmarshal(m.Data, &e); err != nil {
 			return nil, fmt.Errorf("message %d is no event: %w: %s", n, err, m.Data)
+		}
+		if e.SpecVersion != "1.0" {
+			return nil, fmt.Errorf("message %d is no event of CloudEvents 1.0: %s", n, m.Data)
 		}
 		if e.Kind == "" && m.Subject == queueSubject {
 			events = append(events, e)

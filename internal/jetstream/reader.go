@@ -147,7 +147,7 @@ func (r *Reader) resolve(ctx context.Context, s *session) (string, error) {
 	case 1:
 		return names[0], nil
 	}
-	return "", fmt.Errorf("it holds %d streams (%s); say which one to read (source.queue.stream)", len(names), strings.Join(names, ", "))
+	return "", fmt.Errorf("it holds %d streams (%s); say which one to read (queue.embedded.subject)", len(names), strings.Join(names, ", "))
 }
 
 // beginning verifies that nothing is missing before the oldest message for a consumer that had

@@ -54,8 +54,11 @@ func (l *serverLog) Tracef(string, ...any)              {}
 
 func (l *serverLog) Warnf(format string, args ...any) {
 	level := slog.LevelWarn
-	if strings.Contains(format, "will rebuild") {
+	switch {
+	case strings.Contains(format, "will rebuild"):
 		level = slog.LevelInfo // the normal start after a kill: it reads the store through
+	case strings.Contains(format, "state from index errored"), strings.Contains(format, "Maximum payloads over"):
+		level = slog.LevelDebug // the same, before; and what the options ask for
 	}
 	if l.fresh(format) {
 		l.emit(level, format, args)

@@ -1,6 +1,10 @@
 package pattern
 
-import "github.com/waybill-data/waybill"
+import (
+	"slices"
+
+	"github.com/waybill-data/waybill"
+)
 
 // Verdict is what a pipeline promises about one property, and why.
 type Verdict struct {
@@ -23,7 +27,9 @@ func Promise(parts ...any) []Verdict {
 			for _, claim := range claimant.Claims() {
 				if claim.Property == property {
 					v.Holds = v.Holds && claim.Holds
-					v.Reasons = append(v.Reasons, claim.Because)
+					if !slices.Contains(v.Reasons, claim.Because) { // both ends of a queue may say the same
+						v.Reasons = append(v.Reasons, claim.Because)
+					}
 				}
 			}
 		}
