@@ -3,6 +3,7 @@ package test
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -88,12 +89,7 @@ func blackout(t testing.TB, clusters ...*testenv.Cluster) {
 	for _, c := range clusters {
 		c.Kill(t) // collects what is dead
 		eventually(t, "the server's processes are gone", func() bool {
-			for _, pid := range doomed {
-				if running(pid) {
-					return false
-				}
-			}
-			return true
+			return !slices.ContainsFunc(doomed, running)
 		})
 		c.Start(t)
 	}
