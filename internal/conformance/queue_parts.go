@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/waybill-data/waybill"
@@ -28,11 +30,16 @@ func queuePartRules() []queueRule {
 	}
 }
 
-// wide makes n changes of about 100 bytes.
-func wide(n int) []waybill.Change {
+// wide makes n changes of rows of about so many bytes.
+func wide(n, bytes int) []waybill.Change {
+	note := []byte(`"` + strings.Repeat("x", bytes) + `"`)
 	changes := make([]waybill.Change, n)
 	for i := range changes {
-		changes[i] = Change(waybill.Upsert, "customer", fmt.Sprintf(`{"id":%d}`, i), fmt.Sprintf(`{"name":"no %d","note":"nothing much"}`, i))
+		changes[i] = waybill.Change{
+			Entity: "customer", Op: waybill.Upsert,
+			Key: waybill.Row{{Name: "id", Value: waybill.Value{Form: waybill.JSON, Raw: strconv.AppendInt(nil, int64(i), 10)}}},
+			Row: waybill.Row{{Name: "note", Value: waybill.Value{Form: waybill.JSON, Raw: note}}},
+		}
 	}
 	return changes
 }
@@ -43,7 +50,7 @@ func listOf(changes waybill.Changes) []waybill.Change {
 }
 
 func largeAction(t *testing.T, q *Queue) {
-	changes := wide(50_000)
+	changes := wide(50_000, 20)
 	e := q.enter(t, "orders")
 	x := q.source("orders", "orders/reader").open(t, "", 0)
 	var want []waybill.Batch
@@ -114,12 +121,12 @@ func (e *entry) spoiled(changes []waybill.Change, at, from int, then func() erro
 var errSpoiled = errors.New("the changes cannot be read again")
 
 func failedAttempts(t *testing.T, q *Queue) {
-	changes := wide(150_000)
+	changes := wide(15_000, 1000)
 	e := q.enter(t, "orders")
 	e.emit(1)
 	x := q.source("orders", "orders/reader").open(t, "", 0)
 	x.take(1)
-	for i, at := range []int{149_999, 140_000, 100_000, 5} {
+	for i, at := range []int{14999, 14000, 10000, 5} {
 		for from := 1; from <= 2; from++ {
 			b := e.spoiled(changes, at, from, func() error { return errSpoiled })
 			if err := e.try(b); !errors.Is(err, errSpoiled) {
@@ -141,7 +148,7 @@ func failedAttempts(t *testing.T, q *Queue) {
 	have := x.again()
 	wantIDs(t, have, 1, e.ids[1])
 	wantChanges(t, x.s, have[0], changes...)
-	if err := e.try(e.spoiled(changes, 149_000, 2, func() error { return errSpoiled })); !errors.Is(err, errSpoiled) {
+	if err := e.try(e.spoiled(changes, 14900, 2, func() error { return errSpoiled })); !errors.Is(err, errSpoiled) {
 		t.Fatalf("Write of changes that fail: %v", err)
 	}
 	e.emit(2)
@@ -150,10 +157,10 @@ func failedAttempts(t *testing.T, q *Queue) {
 }
 
 func killedAttempt(t *testing.T, q *Queue) {
-	changes := wide(150_000)
+	changes := wide(15_000, 1000)
 	e := q.enter(t, "orders")
 	x := q.source("orders", "orders/reader").open(t, "", 0)
-	for n, at := range []int{140_000, 90_000} {
+	for n, at := range []int{14000, 9000} {
 		b := e.spoiled(changes, at, 2, func() error { q.Restart(t); return nil })
 		e.write(b)
 		have := x.again()
@@ -165,11 +172,11 @@ func killedAttempt(t *testing.T, q *Queue) {
 
 // stolenAttempt: another writer takes the subject while parts are written.
 func stolenAttempt(t *testing.T, q *Queue) {
-	changes := wide(150_000)
+	changes := wide(15_000, 1000)
 	e := q.enter(t, "orders")
 	x := q.source("orders", "orders/reader").open(t, "", 0)
 	f := q.enter(t, "orders")
-	b := e.spoiled(changes, 140_000, 2, func() error {
+	b := e.spoiled(changes, 14000, 2, func() error {
 		if have := x.drain(); len(have) > 0 {
 			return fmt.Errorf("half an action was handed on: %v", idsOf(have))
 		}
@@ -193,7 +200,7 @@ func removedPart(t *testing.T, q *Queue) {
 			e.emit(1)
 		}
 		before := q.Messages(t, subject)
-		e.write(e.batch(wide(30_000)))
+		e.write(e.batch(wide(3000, 1000)))
 		e.emit(1)
 		parts := q.Messages(t, subject) - before - 1
 		if parts < 3 {

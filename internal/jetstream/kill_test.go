@@ -96,7 +96,7 @@ func childWriteActions(t *testing.T) {
 func TestKilledWriter(t *testing.T) {
 	dir := t.TempDir()
 	told := uint64(0)
-	for round := range 10 {
+	for round := range 8 {
 		cmd, out := pipeChild(t, "write", dir)
 		lines := 0
 		for out.Scan() {

@@ -19,7 +19,7 @@ const (
 	// pollShort and pollLong bound how long a reader waits before it looks again when nobody woke
 	// it: messages of writers in other processes are seen at the latest then.
 	pollShort = 2 * time.Millisecond
-	pollLong = 40 * time.Millisecond
+	pollLong  = 40 * time.Millisecond
 	// inlineAnchor is up to which size the message before is fetched once more with those that
 	// follow it, in bytes; a larger one is looked at only when something follows it.
 	inlineAnchor = 16 << 10
