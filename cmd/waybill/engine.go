@@ -46,12 +46,13 @@ type hop struct {
 	meter  *pump.Meter
 	gate   *pump.Gate
 	err    error
+	done   chan struct{} // closed when it ended
 }
 
 func newWorker(p *config.Pipeline) *worker {
 	w := &worker{pipeline: p}
 	add := func(stream, target string) {
-		w.hops = append(w.hops, &hop{stream: stream, meter: pump.NewMeter(p.Name, target), gate: pump.NewGate()})
+		w.hops = append(w.hops, &hop{stream: stream, meter: pump.NewMeter(p.Name, target), gate: pump.NewGate(), done: make(chan struct{})})
 	}
 	if p.Queue.IsSet() && p.Source.IsSet() {
 		add(p.QueueStream(), p.Queue.Kind())
@@ -193,6 +194,7 @@ func (w *worker) name(h *hop) string {
 // ended notes and logs how a hop ended.
 func (w *worker) ended(ctx context.Context, h *hop, err error, log *slog.Logger) {
 	h.err = err
+	defer close(h.done)
 	s := h.meter.Snapshot()
 	switch {
 	case err != nil:

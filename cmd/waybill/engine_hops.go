@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/waybill-data/waybill"
+	"github.com/waybill-data/waybill/internal/config"
 	"github.com/waybill-data/waybill/internal/jetstream"
 	"github.com/waybill-data/waybill/internal/pattern"
 	"github.com/waybill-data/waybill/internal/pump"
@@ -107,10 +108,32 @@ func (e *engine) parts(ctx context.Context, w *worker, all *hops, owner string, 
 	if all.intoIt != nil {
 		p.In, rest = part(rest[0], all.sources[0].reader, all.intoIt), rest[1:]
 	}
+	if e.untilCaughtUp && all.server != nil && p.In == nil {
+		p.Filled = e.filled(ctx, w.pipeline.Queue.Embedded)
+	}
 	for i, t := range all.targets {
 		p.Out = append(p.Out, part(rest[i], t.reader, e.owned(w, t, owner, log)))
 	}
 	return p
+}
+
+// filled closes when the pipelines of this run that write what q reads have ended.
+func (e *engine) filled(ctx context.Context, q *config.EmbeddedQueue) <-chan struct{} {
+	filled := make(chan struct{})
+	go func() {
+		defer close(filled)
+		for _, w := range e.workers {
+			other := w.pipeline.Queue.Embedded
+			if !w.pipeline.Source.IsSet() || other == nil || other.Dir != q.Dir || other.Stream != q.Stream || q.Subject != "" && q.Subject != w.pipeline.Name {
+				continue
+			}
+			select {
+			case <-w.hops[0].done:
+			case <-ctx.Done():
+			}
+		}
+	}()
+	return filled
 }
 
 // owned is t's writer, which was made for owner, for whoever the engine is at the time: one that

@@ -32,6 +32,11 @@ func Queue(ctx context.Context, p Parts) error {
 			h.MaxActions *= atOnce
 			h.MaxBytes *= atOnce / 2
 			in = h.run(inCtx, known, p.UntilCaughtUp, nil)
+		} else if p.UntilCaughtUp && p.Filled != nil {
+			select {
+			case <-p.Filled:
+			case <-inCtx.Done():
+			}
 		}
 	})
 	out := each(p.Out, func(h *Hop) error {
