@@ -40,6 +40,7 @@ func NewQueue(s *Server, o QueueOptions) *Queue {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
+	s.stream(o.Stream) // its registry is closed to others from the start
 	return &Queue{QueueOptions: o, server: s}
 }
 

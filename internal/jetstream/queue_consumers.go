@@ -55,6 +55,15 @@ func (s *Server) stream(name string) *stream {
 	return st
 }
 
+// registries are the streams that hold the consumers of the queues. The caller holds mu.
+func (s *Server) registries() []string {
+	var all []string
+	for name := range s.streams {
+		all = append(all, registry(name))
+	}
+	return all
+}
+
 // registry is the name of the stream that holds the consumers of another.
 func registry(stream string) string { return stream + "_consumers" }
 

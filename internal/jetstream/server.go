@@ -160,7 +160,7 @@ func (s *Server) options() (*server.Options, error) {
 		JetStreamLimits: server.JSLimitOpts{MaxBatchSize: maxBatch},
 		MaxPayload:      maxPayload, MaxPending: maxPending, MaxControlLine: 4096,
 		MaxConn: maxConnections, MaxSubs: 10_000, AuthTimeout: 5, MaxClosedClients: 100,
-		CustomClientAuthentication: gate{own: s.own, token: s.Token},
+		CustomClientAuthentication: gate{own: s.own, token: s.Token, closed: s.registries()},
 	}
 	if s.Listen != "" {
 		host, port, err := listenAt(s.Listen, s.Token)

@@ -13,9 +13,11 @@ import (
 const reserved = "$WAYBILL"
 
 // gate decides who may connect: this process, by a secret drawn at each start, may do
-// anything; others need the token, where there is one, and may not change streams.
+// anything; others need the token, where there is one.
 type gate struct {
 	own, token string
+	// closed are streams that others may only look at: the registries of consumers.
+	closed []string
 }
 
 // Check is server.Authentication's.
@@ -27,7 +29,7 @@ func (g gate) Check(c server.ClientAuthentication) bool {
 	if g.token != "" && !same(given, g.token) {
 		return false
 	}
-	c.RegisterUser(&server.User{Username: "client", Permissions: foreign()})
+	c.RegisterUser(&server.User{Username: "client", Permissions: g.foreign()})
 	return true
 }
 
@@ -38,16 +40,18 @@ func same(a, b string) bool {
 }
 
 // foreign is what ordinary NATS clients may do: publish, subscribe, read streams through
-// consumers of their own. What would change or empty a stream is Waybill's.
-func foreign() *server.Permissions {
-	return &server.Permissions{
-		Publish: &server.SubjectPermission{Deny: []string{
-			"$JS.API.STREAM.CREATE.>", "$JS.API.STREAM.UPDATE.>", "$JS.API.STREAM.DELETE.>",
-			"$JS.API.STREAM.PURGE.>", "$JS.API.STREAM.MSG.DELETE.>", "$JS.API.STREAM.RESTORE.>",
-			"$JS.API.STREAM.SNAPSHOT.>", "$JS.API.ACCOUNT.PURGE.>", "$JS.API.SERVER.>", "$JS.API.META.>",
-			reserved + ".>",
-		}},
+// consumers of their own, and remove messages and streams, which readers notice as a gap. They
+// may not make streams or change how one keeps its messages.
+func (g gate) foreign() *server.Permissions {
+	deny := []string{
+		"$JS.API.STREAM.CREATE.>", "$JS.API.STREAM.UPDATE.>", "$JS.API.STREAM.RESTORE.>", "$JS.API.STREAM.SNAPSHOT.>",
+		"$JS.API.ACCOUNT.PURGE.>", "$JS.API.SERVER.>", "$JS.API.META.>",
+		reserved + ".>",
 	}
+	for _, stream := range g.closed {
+		deny = append(deny, "$JS.API.STREAM.DELETE."+stream, "$JS.API.STREAM.PURGE."+stream, "$JS.API.STREAM.MSG.DELETE."+stream)
+	}
+	return &server.Permissions{Publish: &server.SubjectPermission{Deny: deny}}
 }
 
 // listenAt splits Listen and refuses an address beyond this host without a token.

@@ -65,17 +65,20 @@ func TestNATSClientReads(t *testing.T) {
 	if n != 3 {
 		t.Fatalf("%d messages read", n)
 	}
-	// It may write, but not take anything away.
+	// It may write and remove, but not touch what Waybill knows of its consumers.
 	if _, err := js.Publish(ctx(t), "q.b", []byte("foreign")); err != nil {
 		t.Fatalf("publish: %v", err)
 	}
 	for _, subject := range []string{
-		"$JS.API.STREAM.DELETE.q", "$JS.API.STREAM.PURGE.q", "$JS.API.STREAM.MSG.DELETE.q", "$JS.API.STREAM.UPDATE.q",
-		"$JS.API.STREAM.CREATE.other", "$WAYBILL.consumers.q.x",
+		"$JS.API.STREAM.DELETE.q_consumers", "$JS.API.STREAM.PURGE.q_consumers", "$JS.API.STREAM.MSG.DELETE.q_consumers",
+		"$JS.API.STREAM.UPDATE.q", "$JS.API.STREAM.CREATE.other", "$WAYBILL.consumers.q.x",
 	} {
 		if m, err := nc.Request(subject, []byte(`{"seq":1}`), 100*time.Millisecond); err == nil {
 			t.Errorf("%s is answered: %s", subject, m.Data)
 		}
+	}
+	if _, err := nc.Request("$JS.API.STREAM.MSG.DELETE.q", []byte(`{"seq":1}`), 10*time.Second); err != nil {
+		t.Errorf("remove a message: %v", err)
 	}
 }
 
