@@ -97,6 +97,9 @@ func (r *Reader) Open(ctx context.Context, after waybill.Position) error {
 
 func (r *Reader) openOn(ctx context.Context, s *session, after waybill.Position, at point) error {
 	name, err := r.resolve(ctx, s)
+	if errors.Is(err, errEmpty) && after != "" {
+		name, err = at.Subject, nil // which is gone
+	}
 	if err != nil {
 		return err
 	}
@@ -124,6 +127,9 @@ func (r *Reader) openOn(ctx context.Context, s *session, after waybill.Position,
 	return err
 }
 
+// errEmpty: there is no subject yet that could be the only one.
+var errEmpty = errors.New("it holds no stream yet")
+
 // resolve names the subject where the options do not.
 func (r *Reader) resolve(ctx context.Context, s *session) (string, error) {
 	if r.Subject != "" {
@@ -143,7 +149,7 @@ func (r *Reader) resolve(ctx context.Context, s *session) (string, error) {
 	}
 	switch len(names) {
 	case 0:
-		return "", waybill.AsTransient(errors.New("it holds no stream yet"))
+		return "", waybill.AsTransient(errEmpty)
 	case 1:
 		return names[0], nil
 	}

@@ -15,7 +15,10 @@ func (r *Reader) Register(ctx context.Context) error {
 		return err
 	}
 	name, err := r.resolve(ctx, s)
-	if err == nil {
+	switch {
+	case errors.Is(err, errEmpty):
+		err = nil // nothing that could be forgotten; Open knows more
+	case err == nil:
 		err = r.queue.register(ctx, s, r.Stream, name)
 	}
 	if err != nil {

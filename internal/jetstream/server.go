@@ -25,6 +25,8 @@ const (
 	maxPending = maxPayload + 16<<20
 	// maxBatch is the most messages that one atomic batch may hold.
 	maxBatch = 1_000_000
+	// maxBuffered is how many messages may wait for a stream to look at them, all writers together.
+	maxBuffered = 100_000
 	// maxConnections bounds all connections, this process's among them.
 	maxConnections = 256
 	// startTimeout bounds how long the server may take to recover what its directory holds.
@@ -157,7 +159,7 @@ func (s *Server) options() (*server.Options, error) {
 		JetStream: true, StoreDir: s.Dir, SyncAlways: true, DisableJetStreamBanner: true,
 		// The bounds are the streams' own, and the free space looked at before each write.
 		JetStreamMaxStore: math.MaxInt64 / 4, JetStreamMaxMemory: 64 << 20,
-		JetStreamLimits: server.JSLimitOpts{MaxBatchSize: maxBatch},
+		JetStreamLimits: server.JSLimitOpts{MaxBatchSize: maxBatch}, StreamMaxBufferedMsgs: maxBuffered,
 		MaxPayload:      maxPayload, MaxPending: maxPending, MaxControlLine: 4096,
 		MaxConn: maxConnections, MaxSubs: 10_000, AuthTimeout: 5, MaxClosedClients: 100,
 		CustomClientAuthentication: gate{own: s.own, token: s.Token, closed: s.registries()},
@@ -214,7 +216,8 @@ func (s *Server) connect(name string) (*nats.Conn, error) {
 		}
 	}
 	nc, err := nats.Connect("", nats.InProcessServer(s.running), nats.Name(name), nats.Token(s.own),
-		nats.NoReconnect(), nats.Timeout(connectTimeout))
+		nats.NoReconnect(), nats.Timeout(connectTimeout),
+		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { s.Log.Debug("a connection within the process", "error", err) }))
 	if err != nil {
 		return nil, waybill.AsTransient(fmt.Errorf("connect to the embedded NATS server: %w", err))
 	}

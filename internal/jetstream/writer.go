@@ -16,7 +16,7 @@ import (
 
 const (
 	// portionActions and portionBytes (by the actions' own estimate) bound what is written at
-	// once. The server takes at most 10,000 messages that it has not looked at yet.
+	// once. The server takes at most maxBuffered messages that it has not looked at yet.
 	portionActions = 4000
 	portionBytes   = 8 << 20
 	// partBytes is about what one part of a large action takes; smaller actions are one message.
