@@ -71,6 +71,16 @@ func (g *Gate) look() (closed, inside bool, since time.Time) {
 	return g.closed, g.inside, g.since
 }
 
+// turning is closed when what look tells changes; nil: never.
+func (g *Gate) turning() <-chan struct{} {
+	if g == nil {
+		return nil
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.turned
+}
+
 func (g *Gate) turn() {
 	close(g.turned)
 	g.turned = make(chan struct{})

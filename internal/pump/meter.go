@@ -2,6 +2,7 @@ package pump
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"sync"
 	"time"
@@ -46,9 +47,13 @@ type Status struct {
 	Retries    uint64 `json:"retries"`
 	Suppressed uint64 `json:"suppressed"` // applied before, so not delivered again
 
-	Backlog    int64   `json:"backlog"`     // actions waiting at the source, -1 unknown
-	AtLeast    bool    `json:"at_least"`    // Backlog is a lower bound: counting stopped there
-	LagSeconds float64 `json:"lag_seconds"` // age of the oldest of them, 0 without any
+	Backlog int64 `json:"backlog"` // actions waiting at the source, -1 unknown
+	// AtLeast: Backlog is a lower bound, because counting stopped there, or because the hop failed
+	// and nobody counts any more.
+	AtLeast bool `json:"at_least"`
+	// LagSeconds is the age of the oldest waiting action now, 0 without any. A hop that failed while
+	// none was known lags since then.
+	LagSeconds float64 `json:"lag_seconds"`
 	CaughtUp   bool    `json:"caught_up"`
 
 	LastProgress time.Time `json:"last_progress"` // the last write, or the start
@@ -74,6 +79,9 @@ type Meter struct {
 	latencies []float64 // ring of the last latencyWindow
 	next      int
 	rates     []ratePoint
+	oldest    time.Time        // when the oldest waiting action was recorded, zero without any
+	counted   uint64           // status.Actions when Backlog was counted
+	lacks     time.Time        // when the action was recorded that could not be written
 	failing   map[string]error // what is being tried again
 	gate      *Gate
 	reminded  time.Time
@@ -120,6 +128,9 @@ func (m *Meter) Snapshot() Status {
 		slices.Sort(sorted)
 		s.P50, s.P99 = sorted[n/2], sorted[n*99/100]
 	}
+	if !m.oldest.IsZero() {
+		s.LagSeconds = max(0, m.now().Sub(m.oldest).Seconds())
+	}
 	m.trimRates()
 	if len(m.rates) > 0 {
 		if d := m.now().Sub(m.rates[0].at).Seconds(); d > 0 {
@@ -143,6 +154,31 @@ func (m *Meter) setState(s State, err error) {
 	}
 	if m.status.State != s {
 		m.status.State, m.status.Since = s, m.now()
+		m.settle(err)
+	}
+}
+
+// settle makes what is known of the backlog fit a state in which nobody counts.
+func (m *Meter) settle(err error) {
+	s := &m.status
+	switch s.State {
+	case Standby: // the other engine knows
+		s.Backlog, s.AtLeast, s.CaughtUp, m.oldest = -1, false, false, time.Time{}
+	case Done:
+		s.Backlog, s.AtLeast, s.CaughtUp, m.oldest = 0, false, true, time.Time{}
+	case Failed:
+		least := int64(0)
+		if refusal := (*waybill.Refusal)(nil); !m.lacks.IsZero() || errors.As(err, &refusal) {
+			least = 1
+		}
+		s.Backlog, s.AtLeast, s.CaughtUp = max(m.known(), least), true, false
+		switch {
+		case !m.lacks.IsZero():
+			m.oldest = m.lacks
+		case m.oldest.IsZero(): // what comes from now on waits
+			m.oldest = m.now()
+		}
+	default:
 	}
 }
 
@@ -199,10 +235,11 @@ func (m *Meter) suppressed(n uint64) {
 	m.status.Suppressed = n
 }
 
-func (m *Meter) position() waybill.Position {
+// position is what is written up to, and how many actions were written since the engine started.
+func (m *Meter) position() (p waybill.Position, actions uint64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.status.Position
+	return m.status.Position, m.status.Actions
 }
 
 func (m *Meter) resumedAt(seq uint64) {
@@ -215,6 +252,7 @@ func (m *Meter) resumed(p waybill.Position) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.status.Position = p
+	m.lacks = time.Time{}
 }
 
 func (m *Meter) caughtUp(yes bool) {
@@ -223,11 +261,37 @@ func (m *Meter) caughtUp(yes bool) {
 	m.status.CaughtUp = yes
 }
 
-// waiting notes what waits at the source; most is where it stops counting, 0 nowhere.
-func (m *Meter) waiting(n, most int64, oldest time.Duration) {
+// waiting notes what waited at the source when written actions were written; most is where it stops
+// counting, 0 nowhere.
+func (m *Meter) waiting(n, most int64, oldest time.Duration, written uint64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.status.Backlog, m.status.AtLeast, m.status.LagSeconds = n, most > 0 && n >= most, oldest.Seconds()
+	m.status.Backlog, m.status.AtLeast, m.counted, m.oldest = n, most > 0 && n >= most, written, time.Time{}
+	if n > 0 {
+		m.oldest = m.now().Add(-oldest)
+	}
+}
+
+// known is how many of the waiting actions that were counted are not written.
+func (m *Meter) known() int64 { return m.status.Backlog - int64(m.status.Actions-m.counted) }
+
+// outdated reports whether all that was known to wait is written.
+func (m *Meter) outdated() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.status.Backlog > 0 && m.known() <= 0
+}
+
+// lacking notes that b's first action could not be written.
+func (m *Meter) lacking(b *waybill.Batch) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if len(b.Actions) > 0 {
+		m.lacks = b.Actions[0].Time
+	}
+	if m.lacks.IsZero() { // the source does not say when
+		m.lacks = m.now()
+	}
 }
 
 func (m *Meter) wrote(b *waybill.Batch) {
@@ -243,7 +307,11 @@ func (m *Meter) wrote(b *waybill.Batch) {
 		s.Changes += uint64(a.Changes.Len())
 		s.Bytes += uint64(a.Size)
 		m.latency(max(0, now.Sub(a.Time).Seconds()))
+		if !m.oldest.IsZero() && a.Time.After(m.oldest) { // what waits is no older than what was written
+			m.oldest = a.Time
+		}
 	}
+	m.lacks = time.Time{}
 	if n := len(m.rates); n == 0 || now.Sub(m.rates[n-1].at) > rateWindow/20 {
 		m.trimRates()
 		m.rates = append(m.rates, ratePoint{now, s.Actions - uint64(len(b.Actions))})

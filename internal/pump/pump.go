@@ -28,7 +28,8 @@ type Config struct {
 	From          <-chan struct{}
 	// Grace is how long a write may go on after the context ended.
 	Grace time.Duration
-	// Sample is how often the source is asked for its head and backlog.
+	// Sample is how often the source is asked for its head and backlog, at least; it is asked at once
+	// when the gate turns, and soon when all that was waiting is written.
 	Sample time.Duration
 	// Retry paces the attempts after a transient error.
 	Retry Retry
@@ -231,6 +232,9 @@ func (p *pump) write(ctx context.Context, b waybill.Batch) error {
 	err := p.w.Write(ctx, b)
 	var refusal *waybill.Refusal
 	if !errors.As(err, &refusal) || len(b.Actions) < 2 {
+		if err != nil {
+			p.Meter.lacking(&b)
+		}
 		return err
 	}
 	cut := 1
@@ -241,6 +245,7 @@ func (p *pump) write(ctx context.Context, b waybill.Batch) error {
 	}
 	head, tail, ok := b.Cut(cut)
 	if !ok {
+		p.Meter.lacking(&b)
 		return err
 	}
 	if err := p.write(ctx, head); err != nil {
@@ -265,6 +270,9 @@ func (p *pump) ack(ctx context.Context, pos waybill.Position) error {
 	return fmt.Errorf("acknowledge stream %s at the source: %w", p.Stream, err)
 }
 
+// sampleParts is how often per Sample the sampler wakes, to see whether what it counted is outdated.
+const sampleParts = 5
+
 // sample keeps the meter's view of the source fresh until ctx ends. A failure is not
 // reported here: the fetching side meets it too.
 func (p *pump) sample(ctx context.Context) {
@@ -272,22 +280,38 @@ func (p *pump) sample(ctx context.Context) {
 	if b, ok := p.backlog.(waybill.Bounded); ok {
 		most = b.BacklogBound()
 	}
-	tick := time.NewTicker(p.Sample)
+	tick := time.NewTicker(max(p.Sample/sampleParts, 1))
 	defer tick.Stop()
 	for {
-		pos := p.Meter.position()
+		turned := p.Gate.turning()
+		pos, written := p.Meter.position()
 		if head, err := p.r.Head(ctx); err == nil {
 			p.Meter.caughtUp(p.r.Reached(pos, head))
 		}
 		if p.backlog != nil {
 			if n, oldest, err := p.backlog.Backlog(ctx, pos); err == nil {
-				p.Meter.waiting(n, most, oldest)
+				p.Meter.waiting(n, most, oldest, written)
 			}
 		}
+		if !p.sampleAgain(ctx, tick.C, turned) {
+			return
+		}
+	}
+}
+
+// sampleAgain waits until it is time to: Sample has passed, what was counted is all written, or the
+// gate turned. It is false once ctx ended.
+func (p *pump) sampleAgain(ctx context.Context, tick <-chan time.Time, turned <-chan struct{}) bool {
+	for n := 1; ; n++ {
 		select {
 		case <-ctx.Done():
-			return
-		case <-tick.C:
+			return false
+		case <-turned:
+			return true
+		case <-tick:
+			if n >= sampleParts || p.Meter.outdated() {
+				return true
+			}
 		}
 	}
 }
