@@ -239,7 +239,8 @@ func embeddedQueueField() *field {
 		fields: []*field{
 			{
 				name: "dir", kind: directory, def: "waybill-data/queue",
-				doc: "The directory. It is made when missing, and belongs to one process at a time: an engine that finds it taken stands by.",
+				doc: "The directory. It is made when missing, and belongs to one process at a time: an engine that finds it taken stands by. " +
+					"Nothing else of this file may lie in it: no other queue's directory, no database, no state.",
 			},
 			{
 				name: "stream", kind: identifier, def: "waybill",
@@ -258,7 +259,7 @@ func embeddedQueueField() *field {
 				doc: "Host and port where NATS clients can read the messages. A host that is not a loopback address needs `token`. " +
 					"Without it nobody but the engine can connect.",
 			},
-			{name: "token", kind: text, secret: true, doc: "What NATS clients have to present. Empty: nothing."},
+			{name: "token", kind: text, secret: true, doc: "What NATS clients have to present at `listen`. Empty: nothing."},
 			{
 				name: "subject", kind: identifier,
 				doc: "Only for a pipeline without a source: the name of the pipeline whose actions it takes from the queue. It can be left out where there is only one.",

@@ -123,7 +123,7 @@ func checkStreams(top *value, out *collector) {
 				out.add(at, path, "has the stream name %s, which only upper and lower case tell from that of %s; rename one", shown(stream), shown(other.pipeline))
 			}
 		}
-		if p.get("queue", queueEnd) != nil && p.mentioned["source"] {
+		if p.mentioned["queue"] && p.mentioned["source"] { // even if at fault: this is another one
 			take(p.at, p.path, queueEnd, true)
 		}
 		for _, t := range p.targets() {

@@ -11,7 +11,7 @@ type queueUse struct {
 	pipeline pipelineValue
 	path     string // of the section, in faults
 	dir      string // absolute, so that two spellings of one directory are one
-	stream   string
+	stream   string // empty where dir or stream are at fault: then it is shared with nobody
 	*value
 }
 
@@ -31,7 +31,9 @@ func shareQueues(top *value, out *collector) {
 	writers := map[sharedKey][]string{} // by directory and stream
 	for i := range uses {
 		u := &uses[i]
-		checkStreamName(u, said, out)
+		if u.stream != "" {
+			checkStreamName(u, said, out)
+		}
 		for _, key := range u.shared() {
 			switch other := said[key]; {
 			case u.said(key.setting) == nil:
@@ -47,6 +49,7 @@ func shareQueues(top *value, out *collector) {
 		}
 	}
 	checkListen(top, uses, said, out)
+	checkDirs(top, uses, out)
 	for i := range uses {
 		u := &uses[i]
 		for _, key := range u.shared() { // only now: the last may have said what the first lacks
@@ -78,11 +81,15 @@ func queueUses(top *value) []queueUse {
 	var uses []queueUse
 	spelling := map[string]string{} // of each directory, as it was written first: for those who compare
 	for _, p := range pipelineValues(top) {
-		v := p.get("queue", queueEnd)
-		if v == nil || v.get("dir") == nil || v.get("stream") == nil {
+		v, path := p.get("queue", queueEnd), p.path+".queue."+queueEnd
+		if v == nil {
 			continue
 		}
 		dir := v.get("dir")
+		if dir == nil || v.get("stream") == nil { // at fault; what it says besides is looked at all the same
+			uses = append(uses, queueUse{pipeline: p, path: path, dir: "\x00" + p.name, value: v})
+			continue
+		}
 		dir.text = filepath.Clean(dir.text)
 		absolute, err := filepath.Abs(dir.text)
 		if err != nil { // the working directory is gone: nothing will be found in it
@@ -92,7 +99,7 @@ func queueUses(top *value) []queueUse {
 			spelling[absolute] = dir.text
 		}
 		dir.text = spelling[absolute]
-		uses = append(uses, queueUse{p, p.path + ".queue." + queueEnd, absolute, v.get("stream").text, v})
+		uses = append(uses, queueUse{p, path, absolute, v.get("stream").text, v})
 	}
 	return uses
 }
@@ -130,12 +137,21 @@ func checkAgree(key sharedKey, other, u *queueUse, out *collector) {
 // checkListen refuses to let other machines in without a token, and to listen where something
 // else of this file does.
 func checkListen(top *value, uses []queueUse, said map[sharedKey]*queueUse, out *collector) {
+	listens := map[string]bool{} // or wants to
+	for i := range uses {
+		if uses[i].mentioned["listen"] {
+			listens[uses[i].dir] = true
+		}
+	}
 	taken := map[string]string{}
 	if admin := top.get("admin", "listen"); admin != nil {
 		taken[admin.text] = "admin.listen"
 	}
 	for i := range uses {
 		u := &uses[i]
+		if token := u.said("token"); token.str() != "" && !listens[u.dir] {
+			out.add(token.at, u.path+".token", "is for who connects to listen, which is missing; set listen, or remove this")
+		}
 		listen, path := u.get("listen"), u.path+".listen"
 		if listen == nil || said[sharedKey{u.dir, "", "listen"}] != u {
 			continue // not said, or told to the one who said it first
