@@ -11,7 +11,7 @@ import (
 )
 
 // writeLarge writes a batch of one action, which may be too large for one message. Its parts
-// are written several at a time; the last of them moves the position. A failure on the way
+// are written one by one, because the server stages what is written at once a second time; the last of them moves the position. A failure on the way
 // leaves parts that no reader hands on, and that are removed before the next attempt.
 func (w *Writer) writeLarge(ctx context.Context, b waybill.Batch) error {
 	a := &b.Actions[0]
@@ -44,10 +44,9 @@ func (w *Writer) writeParts(ctx context.Context, a *waybill.Action, before waybi
 		start := len(w.buf)
 		w.buf = append(w.buf, part...)
 		w.out = append(w.out, outgoing{subject: w.subject(), start: start, end: len(w.buf)})
-		switch {
-		case last:
+		if last {
 			failed = w.commit(ctx, target)
-		case len(w.buf) >= portionBytes:
+		} else {
 			failed = w.stage(ctx)
 		}
 		return failed
@@ -58,7 +57,7 @@ func (w *Writer) writeParts(ctx context.Context, a *waybill.Action, before waybi
 	return err
 }
 
-// stage writes parts that are not the last ones.
+// stage writes a part that is not the last one.
 func (w *Writer) stage(ctx context.Context) error {
 	n, err := w.publish(ctx)
 	if errors.Is(err, errWrongLast) || errors.Is(err, errUnknown) {

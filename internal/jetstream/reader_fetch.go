@@ -20,6 +20,9 @@ const (
 	// it: messages of writers in other processes are seen at the latest then.
 	pollShort = 2 * time.Millisecond
 	pollLong  = 40 * time.Millisecond
+	// pollOpen is how long it waits for the rest of an action in parts, unless it is told that it is
+	// there: the server keeps blocks in memory for 10 s that are read while they are written.
+	pollOpen = 2 * time.Second
 	// inlineAnchor is up to which size the message before is fetched once more with those that
 	// follow it, in bytes; a larger one is looked at only when something follows it.
 	inlineAnchor = 16 << 10
@@ -152,6 +155,9 @@ func (f *fetcher) gather(ctx context.Context, count int) (last uint64, list []st
 			return 0, list, nil
 		case status == "204":
 			last, err := strconv.ParseUint(m.Header.Get("Nats-Last-Sequence"), 10, 64)
+			if err != nil {
+				err = waybill.AsTransient(fmt.Errorf("the server's answer has no end: %w", err))
+			}
 			return last, list, err
 		case status == "503":
 			return 0, nil, f.s.failed(ctx, nats.ErrNoResponders)
@@ -170,19 +176,26 @@ func (f *fetcher) abandon() {
 // fill waits until there is something to hand on.
 func (r *Reader) fill(ctx context.Context) error {
 	poll := pollShort
+	if r.open != nil && r.short {
+		poll = pollOpen
+	}
 	for {
-		list, err := r.look(ctx)
-		if err != nil {
-			return err
+		if poll < pollOpen {
+			list, err := r.look(ctx)
+			if err != nil {
+				return err
+			}
+			if len(list) > 0 {
+				r.pending, r.short = list, r.isShort(list)
+				r.read = list[len(list)-1].n
+				return nil
+			}
 		}
-		if len(list) > 0 {
-			r.pending = list
-			r.read = list[len(list)-1].n
-			return nil
-		}
+		var err error
 		timer := time.NewTimer(poll)
 		select {
 		case <-r.wake:
+			poll = pollShort
 		case <-timer.C:
 			poll = min(2*poll, pollLong)
 		case <-r.fetch.closed:
@@ -195,6 +208,15 @@ func (r *Reader) fill(ctx context.Context) error {
 			return err
 		}
 	}
+}
+
+// isShort tells whether more than list could have been fetched: it ends where the subject did.
+func (r *Reader) isShort(list []stored) bool {
+	size := int64(0)
+	for i := range list {
+		size += int64(len(list[i].data))
+	}
+	return len(list) < r.MaxActions && size < r.MaxBytes/2
 }
 
 // look fetches what follows, and makes sure that it follows what was handed on.
