@@ -56,11 +56,30 @@ func (e *engine) report(outcome error) error {
 	}
 	return e.app.emit(r, func(w io.Writer) {
 		for i := range r.Pipelines {
-			if p := &r.Pipelines[i]; p.State == pump.Done {
-				fmt.Fprintf(w, "%s: caught up; %s written\n", p.Stream, plural(p.Actions, "action", "actions"))
+			p := &r.Pipelines[i]
+			written := plural(p.Actions, "action", "actions")
+			switch {
+			case p.State == pump.Done:
+				fmt.Fprintf(w, "%s: caught up; %s written\n", p.Stream, written)
+			case p.State == pump.Stopped && e.untilCaughtUp:
+				fmt.Fprintf(w, "%s: stopped before it had caught up, %s; %s written\n", p.Stream, whyStopped(p, r.Pipelines), written)
 			}
 		}
 	})
+}
+
+// whyStopped says what ended a hop that is not at fault itself: the hop that empties its queue.
+func whyStopped(p *pump.Status, all []pump.Status) string {
+	for i := range all {
+		switch o := &all[i]; {
+		case o.Pipeline != p.Pipeline || o.State != pump.Failed:
+		case o.Paused:
+			return fmt.Sprintf("because %s is paused and the queue could run full", o.Stream)
+		default:
+			return fmt.Sprintf("because %s failed and the queue could run full", o.Stream)
+		}
+	}
+	return "because the run was ended"
 }
 
 func plural(n uint64, one, many string) string {

@@ -12,6 +12,7 @@ import (
 	"github.com/jedib0t/go-pretty/v6/text"
 	"github.com/spf13/cobra"
 
+	"github.com/waybill-data/waybill/internal/config"
 	"github.com/waybill-data/waybill/internal/monitor"
 	"github.com/waybill-data/waybill/internal/pump"
 )
@@ -24,7 +25,7 @@ func (a *app) newStatusCommand() *cobra.Command {
 		Example:           "  waybill status\n  waybill status crm -o json",
 		ValidArgsFunction: a.completePipelines,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			cfg, _, err := a.load(args)
+			cfg, picked, err := a.load(args)
 			if err != nil {
 				return err
 			}
@@ -35,12 +36,40 @@ func (a *app) newStatusCommand() *cobra.Command {
 			if err := ask(cmd.Context(), cfg.Admin, http.MethodGet, "/status", nil, report, func() bool { return report.Waybill != "" }); err != nil {
 				return err
 			}
+			if err := foreign(report, cfg, picked); err != nil {
+				return err
+			}
 			if err := narrow(report, args); err != nil {
 				return err
 			}
 			return a.emit(report, func(w io.Writer) { printStatus(w, report, time.Now()) })
 		},
 	}
+}
+
+// foreign refuses the answer of an engine that runs none of what was asked about: it was started
+// with another configuration.
+func foreign(r *monitor.Report, cfg *config.Config, picked []*config.Pipeline) error {
+	var asked, runs []string
+	for _, p := range picked {
+		asked = append(asked, p.Name)
+	}
+	for i := range r.Pipelines {
+		name := r.Pipelines[i].Pipeline
+		if slices.Contains(asked, name) {
+			return nil
+		}
+		if !slices.Contains(runs, name) {
+			runs = append(runs, name)
+		}
+	}
+	for i := range cfg.Pipelines {
+		if slices.Contains(runs, cfg.Pipelines[i].Name) { // it is ours, and runs others of the file
+			return fmt.Errorf("the running engine does not run %s; it runs %s", strings.Join(asked, ", "), strings.Join(runs, ", "))
+		}
+	}
+	return fmt.Errorf("the engine at %s runs another configuration: none of the pipelines of %s (%s), but %s; "+
+		"give one of the two another admin.listen", dialable(cfg.Admin.Listen), cfg.File, strings.Join(asked, ", "), strings.Join(runs, ", "))
 }
 
 // narrow keeps the named pipelines. One that the engine does not run is an error: showing
@@ -157,10 +186,11 @@ func newTable(w io.Writer, first, last int) table.Writer {
 	return t
 }
 
+// size is about bytes, exact where a unit fits.
 func size(bytes uint64) string {
 	units := []string{"B", "KiB", "MiB", "GiB", "TiB"}
 	n, i := float64(bytes), 0
-	for n >= 1024 && i < len(units)-1 {
+	for n >= 1023.5 && i < len(units)-1 && (n >= 1024 || i > 0) { // 1023.9 KiB would be written 1024 KiB
 		n, i = n/1024, i+1
 	}
 	if i == 0 || n >= 100 || n == float64(int64(n)) {
