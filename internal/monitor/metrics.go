@@ -61,7 +61,7 @@ func newCollector(snapshots func() []pump.Status) *collector {
 			count("suppressed_total", "Actions found applied before, and not delivered again.", func(p *pump.Status) uint64 { return p.Suppressed }),
 			gauge("position_seq", "Number of the last action written; absent before the first.", func(p *pump.Status) (float64, bool) { return float64(p.Seq), p.Seq > 0 }),
 			gauge("backlog_actions", "Actions waiting at the source, or a lower bound; absent while unknown.", func(p *pump.Status) (float64, bool) { return float64(p.Backlog), p.Backlog >= 0 }),
-			gauge("lag_seconds", "Age of the oldest waiting action; absent while unknown.", func(p *pump.Status) (float64, bool) { return p.LagSeconds, p.Backlog >= 0 }),
+			gauge("lag_seconds", "Age of the oldest waiting action, of a failed pipeline at least the time since then; absent while unknown.", func(p *pump.Status) (float64, bool) { return p.LagSeconds, p.Backlog >= 0 }),
 			gauge("last_progress_timestamp_seconds", "When something was last written, or the start.", func(p *pump.Status) (float64, bool) {
 				return float64(p.LastProgress.UnixMilli()) / 1000, !p.LastProgress.IsZero()
 			}),

@@ -87,6 +87,9 @@ func (s *Server) overview(w http.ResponseWriter, _ *http.Request) {
 		if p.Backlog >= 0 {
 			waiting = fmt.Sprint(p.Backlog)
 		}
+		if p.AtLeast {
+			waiting += "+"
+		}
 		fmt.Fprintf(t, "%s\t%s\t%s\t%d\t%s\t%s\t%.1f\t%d\n", p.Pipeline, p.Target, p.State, p.Seq, waiting,
 			age(p.LagSeconds), p.Rate, p.Retries)
 	}
