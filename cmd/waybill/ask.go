@@ -84,9 +84,9 @@ func refusal(resp *http.Response, method string) error {
 	if method == http.MethodGet || !said {
 		return nil
 	}
-	text, err := io.ReadAll(io.LimitReader(resp.Body, maxReasonBytes))
+	text, _ := io.ReadAll(io.LimitReader(resp.Body, maxReasonBytes)) // what was cut off says as much
 	reason := strings.TrimSpace(string(text))
-	if err != nil || reason == "" || strings.HasPrefix(reason, "404") {
+	if reason == "" || strings.HasPrefix(reason, "404") {
 		return nil // not one of ours
 	}
 	return errors.New(reason)

@@ -30,6 +30,7 @@ Exit 1 when no pipeline is left.`,
 			if err != nil {
 				return err
 			}
+			limitMemory(picked)
 			e := &engine{app: a, untilCaughtUp: untilCaughtUp}
 			return e.run(cmd.Context(), cfg, picked)
 		},

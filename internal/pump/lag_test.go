@@ -3,6 +3,7 @@ package pump
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -14,11 +15,11 @@ import (
 type aged struct {
 	*modelSource
 	since time.Time
-	deaf  bool // it does not answer
+	deaf  atomic.Bool // it does not answer
 }
 
 func (a *aged) Head(ctx context.Context) (waybill.Position, error) {
-	if a.deaf {
+	if a.deaf.Load() {
 		return "", waybill.AsTransient(errors.New("no answer"))
 	}
 	return a.modelSource.Head(ctx)
@@ -41,7 +42,7 @@ func TestLagGrowsWithoutSamples(t *testing.T) {
 		g.Set(true)
 		from := &aged{modelSource: source, since: time.Now()}
 		meter, stop := start(t, from, target, Config{Gate: g})
-		from.deaf = true
+		from.deaf.Store(true)
 		time.Sleep(time.Hour)
 		if s := meter.Snapshot(); s.Backlog != 7 || s.LagSeconds < 3599 || s.LagSeconds > 3601 {
 			t.Errorf("after an hour without an answer: %d waiting, lag %v", s.Backlog, s.LagSeconds)
