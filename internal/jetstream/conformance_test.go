@@ -27,7 +27,7 @@ func conformanceSource(t *testing.T) conformance.Source {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := q.register(ctx(t), s, stream, subject); err != nil {
+		if err := q.register(s, stream, subject); err != nil {
 			t.Fatal(err)
 		}
 		if err := s.close(); err != nil {
@@ -161,7 +161,12 @@ func conformanceQueue(t *testing.T, bytes int64) conformance.Queue {
 		Delete: func(t testing.TB) { must(t, held.js.DeleteStream(ctx(t), q.Stream)) },
 		Swap: func(t testing.TB) {
 			must(t, held.js.DeleteStream(ctx(t), q.Stream))
-			_, err := held.js.CreateStream(ctx(t), q.config(map[string]string{idKey: "another"}))
+			// The server still removes the files of the one before.
+			for range 100 {
+				if _, err = held.js.CreateStream(ctx(t), q.config(map[string]string{idKey: "another"})); err == nil {
+					break
+				}
+			}
 			must(t, err)
 		},
 		Publish: func(t testing.TB, subject string, message []byte) {

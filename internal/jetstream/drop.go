@@ -14,8 +14,8 @@ import (
 // ReadBy names the registered consumers of a subject, in order. It makes nothing: a queue that
 // was never used has none.
 func (q *Queue) ReadBy(ctx context.Context, subject string) (consumers []string, err error) {
-	err = q.withStream(ctx, func(js jetstream.JetStream, _ jetstream.Stream) error {
-		consumers, err = q.readBy(ctx, js, subject)
+	err = q.withStream(ctx, func(jetstream.Stream) error {
+		consumers, err = q.readBy(subject)
 		return err
 	})
 	if err != nil {
@@ -24,12 +24,12 @@ func (q *Queue) ReadBy(ctx context.Context, subject string) (consumers []string,
 	return consumers, nil
 }
 
-func (q *Queue) readBy(ctx context.Context, js jetstream.JetStream, subject string) ([]string, error) {
-	all, _, err := q.registered(ctx, js)
+func (q *Queue) readBy(subject string) ([]string, error) {
+	all, _, err := q.registered()
 	var consumers []string
 	for _, c := range all {
 		if c.Subject == subject {
-			consumers = append(consumers, c.Consumer)
+			consumers = append(consumers, c.name)
 		}
 	}
 	slices.Sort(consumers)
@@ -40,11 +40,11 @@ func (q *Queue) readBy(ctx context.Context, js jetstream.JetStream, subject stri
 // message the position. While a consumer of it is registered nothing goes.
 func (w *Writer) Drop(ctx context.Context, _ string) error {
 	q := w.queue
-	err := q.withStream(ctx, func(js jetstream.JetStream, s jetstream.Stream) error {
+	err := q.withStream(ctx, func(s jetstream.Stream) error {
 		st := q.server.stream(q.Stream)
 		st.purging.Lock()
 		defer st.purging.Unlock()
-		consumers, err := q.readBy(ctx, js, w.Subject)
+		consumers, err := q.readBy(w.Subject)
 		if err != nil {
 			return err
 		}
@@ -67,7 +67,7 @@ func (w *Writer) Drop(ctx context.Context, _ string) error {
 }
 
 // withStream starts the server for do, unless directory or stream were never made.
-func (q *Queue) withStream(ctx context.Context, do func(jetstream.JetStream, jetstream.Stream) error) (err error) {
+func (q *Queue) withStream(ctx context.Context, do func(jetstream.Stream) error) (err error) {
 	if _, err := os.Stat(q.server.Dir); errors.Is(err, os.ErrNotExist) {
 		return nil
 	}
@@ -91,5 +91,5 @@ func (q *Queue) withStream(ctx context.Context, do func(jetstream.JetStream, jet
 	if err != nil {
 		return lasting(err)
 	}
-	return do(js, s)
+	return do(s)
 }

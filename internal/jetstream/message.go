@@ -90,7 +90,7 @@ func (s *session) get(ctx context.Context, api string, request []byte) (*stored,
 func open(m *nats.Msg) (*stored, error) {
 	n, err := strconv.ParseUint(m.Header.Get(hdrSequence), 10, 64)
 	if err != nil {
-		return nil, errors.New("read a message: it came without its sequence")
+		return nil, waybill.AsTransient(errors.New("read a message: it came without its sequence"))
 	}
 	at, _ := time.Parse(time.RFC3339Nano, m.Header.Get(hdrStored))
 	return &stored{n: n, at: at, data: m.Data, hdr: m.Header}, nil

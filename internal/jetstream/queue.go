@@ -40,7 +40,7 @@ func NewQueue(s *Server, o QueueOptions) *Queue {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	s.stream(o.Stream) // its registry is closed to others from the start
+	s.closed.reading(o.Stream)
 	return &Queue{QueueOptions: o, server: s}
 }
 
@@ -88,7 +88,7 @@ func (q *Queue) openStarted(ctx context.Context, name string) (*session, error) 
 	}
 	id, state, err := q.ensure(ctx, nc, js, st)
 	if err == nil {
-		err = st.attach(ctx, q, js, state)
+		err = st.attach(ctx, q, state)
 	}
 	if err != nil {
 		nc.Close()
@@ -162,7 +162,8 @@ func (q *Queue) create(ctx context.Context, js jetstream.JetStream) (string, err
 	if err != nil {
 		return "", fmt.Errorf("make stream: %w", err)
 	}
-	return id, q.server.remember(q.Stream, id, made.CachedInfo())
+	_, err = q.server.remember(q.Stream, id, made.CachedInfo())
+	return id, err
 }
 
 // adopt checks a stream that exists and applies changed bounds.
@@ -171,8 +172,12 @@ func (q *Queue) adopt(ctx context.Context, js jetstream.JetStream, info *jetstre
 	if id == "" {
 		return "", fmt.Errorf("the stream %s in %s was not made by Waybill; choose another name (queue.embedded.stream) or remove it", q.Stream, q.server.Dir)
 	}
-	if err := q.server.remember(q.Stream, id, info); err != nil {
+	fresh, err := q.server.remember(q.Stream, id, info)
+	if err != nil {
 		return "", err
+	}
+	if fresh && info.State.LastSeq > 0 {
+		q.unsure()
 	}
 	want := q.config(info.Config.Metadata)
 	have := &info.Config

@@ -2,16 +2,18 @@ package jetstream
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
-	"strings"
+	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 	"golang.org/x/sync/semaphore"
+
+	"github.com/waybill-data/waybill"
 )
 
 // stream is what this process knows of one JetStream stream, whoever uses it.
@@ -26,20 +28,20 @@ type stream struct {
 	stop    func()        // ends the keeper and waits for it; nil: none runs
 	users   int           // open sessions; under opening
 
+	noting sync.Mutex // held while consumers are written down; before mu
+
 	mu        sync.Mutex
 	loaded    bool
+	unsure    time.Time // when it was found that nothing is written down of an old stream; else zero
 	consumers map[string]*consumer
 	full      time.Time // when a writer was last held back; zero: not since something was purged
 }
 
 // consumer is one registered consumer.
 type consumer struct {
-	Version  int    `json:"v"`
-	Consumer string `json:"consumer"`
-	Subject  string `json:"subject"`
-	Acked    uint64 `json:"acked"`
-
-	written uint64   // what Acked is in the store
+	noted
+	name    string
+	written uint64   // what Acked is in the file
 	samples []sample // of Acked, for the rate; at most rateSamples, oldest first
 }
 
@@ -55,37 +57,10 @@ func (s *Server) stream(name string) *stream {
 	return st
 }
 
-// registries are the streams that hold the consumers of the queues. The caller holds mu.
-func (s *Server) registries() []string {
-	var all []string
-	for name := range s.streams {
-		all = append(all, registry(name))
-	}
-	return all
-}
-
-// registry is the name of the stream that holds the consumers of another.
-func registry(stream string) string { return stream + "_consumers" }
-
-// entrySubject is where one consumer is kept. What a subject cannot hold is escaped.
-func entrySubject(stream, consumer string) string {
-	var b strings.Builder
-	b.WriteString(reserved + ".consumers." + stream + ".")
-	for _, c := range []byte(consumer) {
-		switch {
-		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9', c == '-', c == '_', c == '/':
-			b.WriteByte(c)
-		default:
-			fmt.Fprintf(&b, "%%%02X", c)
-		}
-	}
-	return b.String()
-}
-
 // attach counts a session, reads the consumers where that was not done, and has the keeper run.
 // opening is held.
-func (st *stream) attach(ctx context.Context, q *Queue, js jetstream.JetStream, info jetstream.StreamState) error {
-	if err := st.acquaint(ctx, q, js, info); err != nil {
+func (st *stream) attach(ctx context.Context, q *Queue, info jetstream.StreamState) error {
+	if err := st.acquaint(q, info); err != nil {
 		return err
 	}
 	st.users++
@@ -117,22 +92,39 @@ func (st *stream) detach() {
 }
 
 // acquaint reads the consumers, and compares what they have with what there is.
-func (st *stream) acquaint(ctx context.Context, q *Queue, js jetstream.JetStream, info jetstream.StreamState) error {
+func (st *stream) acquaint(q *Queue, info jetstream.StreamState) error {
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	if !st.loaded {
-		if err := st.load(ctx, js); err != nil {
-			return fmt.Errorf("read the queue's consumers: %w", err)
-		}
-		st.loaded = true
+	if err := st.load(q.server); err != nil {
+		return err
 	}
 	for _, c := range st.consumers {
 		if c.Acked > info.LastSeq {
 			return q.server.gone(st.name, fmt.Sprintf("consumer %s has message %d of the queue's stream in %s, which ends at %d",
-				c.Consumer, c.Acked, q.server.Dir, info.LastSeq))
+				c.name, c.Acked, q.server.Dir, info.LastSeq))
 		}
 	}
 	return nil
+}
+
+// unsure notes that it is not known who reads an old stream: its readers must register first.
+func (q *Queue) unsure() {
+	q.Log.Warn("the note of the queue's consumers is missing; nothing is removed until they had time to register again",
+		"stream", q.Stream, "file", filepath.Join(q.server.Dir, memoryName), "time", unsureFor)
+	st := q.server.stream(q.Stream)
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	st.unsure = time.Now()
+}
+
+// resting is how long nothing may be removed yet.
+func (st *stream) resting() time.Duration {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if st.unsure.IsZero() {
+		return 0
+	}
+	return max(0, unsureFor-time.Since(st.unsure))
 }
 
 // changed wakes the keeper.
@@ -143,73 +135,88 @@ func (st *stream) changed() {
 	}
 }
 
-func (st *stream) load(ctx context.Context, js jetstream.JetStream) error {
-	all := entrySubject(st.name, "") + ">"
-	reg, err := js.CreateOrUpdateStream(ctx, jetstream.StreamConfig{
-		Name: registry(st.name), Subjects: []string{all}, MaxMsgsPerSubject: 1,
-		Description: "Waybill: what each consumer of " + st.name + " has",
-		Storage:     jetstream.FileStorage, AllowDirect: true, Replicas: 1, MaxBytes: -1, MaxMsgs: -1, MaxConsumers: -1,
-	})
+// load reads the registered consumers, once. mu is held.
+func (st *stream) load(s *Server) error {
+	if st.loaded {
+		return nil
+	}
+	s.noting.Lock()
+	m, err := s.readMemory()
+	s.noting.Unlock()
 	if err != nil {
+		return fmt.Errorf("read the queue's consumers: %w", err)
+	}
+	for name, c := range m.Streams[st.name].Consumers {
+		st.consumers[name] = &consumer{noted: c, name: name, written: c.Acked}
+	}
+	st.loaded = true
+	return nil
+}
+
+// write writes the consumers down as change leaves them; change may be nil. noting is held.
+func (st *stream) write(s *Server, change func(all map[string]noted)) error {
+	all := map[string]noted{}
+	st.mu.Lock()
+	for name, c := range st.consumers {
+		all[name] = c.noted
+	}
+	st.mu.Unlock()
+	if change != nil {
+		change(all)
+	}
+	if err := s.entryRoom(); err != nil {
 		return err
 	}
-	info, err := reg.Info(ctx, jetstream.WithSubjectFilter(all))
-	if err != nil {
-		return err
+	if err := s.noteConsumers(st.name, all); err != nil {
+		return waybill.AsTransient(fmt.Errorf("write down the queue's consumers: %w", err))
 	}
-	for subject := range info.State.Subjects {
-		m, err := reg.GetLastMsgForSubject(ctx, subject)
-		if errors.Is(err, jetstream.ErrMsgNotFound) {
-			continue
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	for name, c := range all {
+		if now := st.consumers[name]; now != nil {
+			now.written = c.Acked
 		}
-		if err != nil {
-			return err
-		}
-		var c consumer
-		if err := json.Unmarshal(m.Data, &c); err != nil {
-			return fmt.Errorf("parse %s: %w", subject, err)
-		}
-		if c.Version != 1 {
-			return fmt.Errorf("%s has format %d; this program knows 1", subject, c.Version)
-		}
-		c.written = c.Acked
-		st.consumers[c.Consumer] = &c
 	}
 	return nil
 }
 
-// put writes one consumer down.
-func (st *stream) put(ctx context.Context, js jetstream.JetStream, c *consumer) error {
-	text, err := json.Marshal(c)
-	if err != nil {
-		return err
+// note writes down what the consumers have, where that changed.
+func (st *stream) note(s *Server) error {
+	st.noting.Lock()
+	defer st.noting.Unlock()
+	changed := false
+	st.mu.Lock()
+	for _, c := range st.consumers {
+		changed = changed || c.Acked != c.written
 	}
-	if _, err := js.Publish(ctx, entrySubject(st.name, c.Consumer), text); err != nil {
-		return lasting(fmt.Errorf("write down consumer %s: %w", c.Consumer, err))
+	st.mu.Unlock()
+	if !changed {
+		return nil
 	}
-	c.written = c.Acked
-	return nil
+	return st.write(s, nil)
 }
 
 // register makes consumer known, so that what it lacks of the subject is kept; nothing is
 // kept for nobody. Known ones stay where they are.
-func (q *Queue) register(ctx context.Context, s *session, name, subject string) error {
+func (q *Queue) register(s *session, name, subject string) error {
 	st := s.stream
 	st.purging.Lock() // what is being removed is not what the newcomer gets
 	defer st.purging.Unlock()
+	st.noting.Lock()
+	defer st.noting.Unlock()
 	st.mu.Lock()
-	defer st.mu.Unlock()
-	if c := st.consumers[name]; c != nil && c.Subject == subject {
+	c := st.consumers[name]
+	known := c != nil && c.Subject == subject
+	st.mu.Unlock()
+	if known {
 		return nil
 	}
-	if err := q.server.entryRoom(); err != nil {
+	c = &consumer{name: name, noted: noted{Subject: subject}}
+	if err := st.write(q.server, func(all map[string]noted) { all[name] = c.noted }); err != nil {
 		return err
 	}
-	c := &consumer{Version: 1, Consumer: name, Subject: subject}
-	if err := st.put(ctx, s.js, c); err != nil {
-		q.server.broken(ctx, err)
-		return err
-	}
+	st.mu.Lock()
+	defer st.mu.Unlock()
 	st.consumers[name] = c
 	return nil
 }
@@ -250,38 +257,23 @@ func (q *Queue) drop(ctx context.Context, name string) error {
 }
 
 func (q *Queue) dropStarted(ctx context.Context, name string) error {
-	nc, err := q.server.connect("waybill drop")
-	if err != nil {
+	consumers, _, err := q.registered()
+	if err != nil || !slices.ContainsFunc(consumers, func(c consumer) bool { return c.name == name }) {
 		return err
-	}
-	js, err := jetstream.New(nc)
-	if err == nil {
-		_, err = js.Stream(ctx, registry(q.Stream))
-	}
-	nc.Close()
-	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		return nil
-	}
-	if err != nil {
-		return lasting(err)
 	}
 	s, err := q.open(ctx, "waybill drop")
 	if err != nil {
 		return err
 	}
-	return errors.Join(q.forget(ctx, s, name), s.close())
+	return errors.Join(q.forget(s, name), s.close())
 }
 
-func (q *Queue) forget(ctx context.Context, s *session, name string) error {
+func (q *Queue) forget(s *session, name string) error {
 	st := s.stream
-	st.purging.Lock()
-	defer st.purging.Unlock()
-	reg, err := s.js.Stream(ctx, registry(q.Stream))
-	if err == nil {
-		err = reg.Purge(ctx, jetstream.WithPurgeSubject(entrySubject(q.Stream, name)))
-	}
-	if err != nil {
-		return lasting(err)
+	st.noting.Lock()
+	defer st.noting.Unlock()
+	if err := st.write(q.server, func(all map[string]noted) { delete(all, name) }); err != nil {
+		return err
 	}
 	st.mu.Lock()
 	defer st.mu.Unlock()

@@ -9,6 +9,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/waybill-data/waybill"
 )
 
 // getRequest asks for one message of a stream.
@@ -24,6 +26,7 @@ type found struct {
 	seq     uint64
 	at      time.Time
 	subject string
+	size    int // of its data, in bytes
 }
 
 // get looks a message up. jetstream.ErrMsgNotFound: there is none.
@@ -50,10 +53,10 @@ func place(m *nats.Msg, stream string) (found, error) {
 	}
 	seq, err := strconv.ParseUint(m.Header.Get(jetstream.SequenceHeader), 10, 64)
 	if err != nil {
-		return found{}, fmt.Errorf("look a message of stream %s up: %w", stream, err)
+		return found{}, waybill.AsTransient(fmt.Errorf("look a message of stream %s up: %w", stream, err))
 	}
 	at, err := time.Parse(time.RFC3339Nano, m.Header.Get(jetstream.TimeStampHeaer))
-	return found{seq, at, m.Header.Get(jetstream.SubjectHeader)}, err
+	return found{seq, at, m.Header.Get(jetstream.SubjectHeader), len(m.Data)}, err
 }
 
 // firstOf is the first message of a subject at or after a sequence.

@@ -1,6 +1,7 @@
 package jetstream
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -14,7 +15,7 @@ import (
 )
 
 // memoryName is the file beside the store that tells which streams there were, so that a store
-// that was emptied, swapped or damaged is not taken for a new one.
+// that was emptied, swapped or damaged is not taken for a new one, and what the consumers have.
 const memoryName = "streams.json"
 
 const memoryVersion = 1
@@ -31,20 +32,28 @@ type remnants struct {
 	Created time.Time `json:"created"`
 	// Last is a sequence that the stream had reached when it was last closed.
 	Last uint64 `json:"last"`
+	// Consumers are the registered ones, by name.
+	Consumers map[string]noted `json:"consumers,omitempty"`
+}
+
+// noted is what is written down of a consumer.
+type noted struct {
+	Subject string `json:"subject"`
+	Acked   uint64 `json:"acked"`
 }
 
 func (s *Server) readMemory() (memory, error) {
 	m := memory{Version: memoryVersion, Streams: map[string]remnants{}}
 	path := filepath.Join(s.Dir, memoryName)
 	text, err := os.ReadFile(path) //nolint:gosec // the directory that the user names
-	if errors.Is(err, os.ErrNotExist) {
+	if errors.Is(err, os.ErrNotExist) || err == nil && len(bytes.TrimSpace(text)) == 0 {
 		return m, nil
 	}
 	if err != nil {
 		return m, err
 	}
 	if err := json.Unmarshal(text, &m); err != nil {
-		return m, fmt.Errorf("parse %s (if it is beyond repair, remove it): %w", path, err)
+		return m, fmt.Errorf("parse %s (if it is beyond repair, remove it: what consumers have taken is then kept until they have taken more): %w", path, err)
 	}
 	if m.Version != memoryVersion {
 		return m, fmt.Errorf("%s has format %d; this program knows %d", path, m.Version, memoryVersion)
@@ -53,6 +62,34 @@ func (s *Server) readMemory() (memory, error) {
 		m.Streams = map[string]remnants{}
 	}
 	return m, nil
+}
+
+// note changes what the file holds.
+func (s *Server) note(change func(*memory) (changed bool, err error)) error {
+	s.noting.Lock()
+	defer s.noting.Unlock()
+	m, err := s.readMemory()
+	if err != nil {
+		return err
+	}
+	changed, err := change(&m)
+	if err != nil || !changed {
+		return err
+	}
+	if err := s.writeMemory(m); err != nil {
+		return fmt.Errorf("write %s: %w", filepath.Join(s.Dir, memoryName), err)
+	}
+	return nil
+}
+
+// noteConsumers writes down what the consumers of a stream have.
+func (s *Server) noteConsumers(name string, all map[string]noted) error {
+	return s.note(func(m *memory) (bool, error) {
+		was := m.Streams[name]
+		was.Consumers = all
+		m.Streams[name] = was
+		return true, nil
+	})
 }
 
 // writeMemory replaces the file in one step.
@@ -73,7 +110,7 @@ func (s *Server) writeMemory(m memory) error {
 	if err := os.Rename(path+".new", path); err != nil { //nolint:gosec // the directory that the user names
 		return err
 	}
-	dir, err := os.Open(s.Dir)
+	dir, err := os.Open(s.Dir) //nolint:gosec // the directory that the user names
 	if err != nil {
 		return err
 	}
@@ -102,48 +139,39 @@ func (s *Server) absent(name string) error {
 	return nil
 }
 
-// remember notes a stream that was found or made; one that is not what it was is a gap.
-func (s *Server) remember(name, id string, info *jetstream.StreamInfo) error {
+// remember notes a stream that was found or made; one that is not what it was is a gap. fresh:
+// nothing was written down of it.
+func (s *Server) remember(name, id string, info *jetstream.StreamInfo) (fresh bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	m, err := s.readMemory()
-	if err != nil {
-		return err
-	}
-	was, known := m.Streams[name]
-	if !known {
-		was.ID = s.streams[name].id
-	}
-	switch {
-	case was.ID != "" && was.ID != id:
-		return s.gone(name, fmt.Sprintf("the queue's stream in %s is another one (%s) than it was (%s)", s.Dir, id, was.ID))
-	case info.State.LastSeq < was.Last:
-		return s.gone(name, fmt.Sprintf("the queue's stream in %s ends at message %d; it had reached %d", s.Dir, info.State.LastSeq, was.Last))
-	}
-	s.streams[name].id = id
-	if known {
-		return nil
-	}
-	m.Streams[name] = remnants{ID: id, Created: info.Created.UTC()}
-	if err := s.writeMemory(m); err != nil {
-		return fmt.Errorf("write %s: %w", filepath.Join(s.Dir, memoryName), err)
-	}
-	return nil
+	err = s.note(func(m *memory) (bool, error) {
+		was := m.Streams[name]
+		if fresh = was.ID == ""; fresh {
+			was.ID = s.streams[name].id
+		}
+		switch {
+		case was.ID != "" && was.ID != id:
+			return false, s.gone(name, fmt.Sprintf("the queue's stream in %s is another one (%s) than it was (%s)", s.Dir, id, was.ID))
+		case info.State.LastSeq < was.Last:
+			return false, s.gone(name, fmt.Sprintf("the queue's stream in %s ends at message %d; it had reached %d", s.Dir, info.State.LastSeq, was.Last))
+		}
+		s.streams[name].id = id
+		was.ID, was.Created = id, info.Created.UTC()
+		m.Streams[name] = was
+		return fresh, nil
+	})
+	return fresh, err
 }
 
 // reached notes how far a stream is at its close.
 func (s *Server) reached(name string, last uint64) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	m, err := s.readMemory()
-	if err != nil {
-		return err
-	}
-	was, ok := m.Streams[name]
-	if !ok || was.Last == last {
-		return nil
-	}
-	was.Last = last
-	m.Streams[name] = was
-	return s.writeMemory(m)
+	return s.note(func(m *memory) (bool, error) {
+		was, ok := m.Streams[name]
+		if !ok || was.Last == last {
+			return false, nil
+		}
+		was.Last = last
+		m.Streams[name] = was
+		return true, nil
+	})
 }

@@ -21,7 +21,7 @@ func TestQueueOpenClose(t *testing.T) {
 			t.Fatalf("id %s, was %s", s.id, id)
 		}
 		id = s.id
-		if err := q.register(ctx, s, "p/t", "p"); err != nil {
+		if err := q.register(s, "p/t", "p"); err != nil {
 			t.Fatal(err)
 		}
 		for range 3 {

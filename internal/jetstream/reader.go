@@ -49,6 +49,7 @@ type Reader struct {
 	anchor  anchor           // the message at.N
 	read    uint64           // the last message that was fetched
 	pending []stored         // fetched, not handed on
+	short   bool             // the last fetch found the subject's end
 	open    *assembly        // parts of an action whose last is still to come
 	failed  error            // a large action could not be put aside
 	wake    chan struct{}
@@ -105,7 +106,7 @@ func (r *Reader) openOn(ctx context.Context, s *session, after waybill.Position,
 	}
 	subject := r.queue.Stream + "." + name
 	acked := s.ackedBy(r.Stream, name)
-	if err := r.queue.register(ctx, s, r.Stream, name); err != nil {
+	if err := r.queue.register(s, r.Stream, name); err != nil {
 		return err
 	}
 	r.decoder = event.NewDecoder(func(hash string) (*waybill.Schema, error) { return s.schema(subject, hash) })

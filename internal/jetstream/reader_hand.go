@@ -102,8 +102,8 @@ func (r *Reader) unreadable(m *stored, cause error) error {
 	}
 	return &waybill.Refusal{
 		Action: fmt.Sprintf("in message %d of %s", m.n, r.fetch.subject), Seq: r.at.Seq + 1,
-		Reason: "the message is malformed: " + cause.Error(),
-		Remedy: "publish what it should have said again, and leave it out by starting the target anew behind it",
+		Reason: fmt.Sprintf("message %d of %s is malformed, so it was not written by a pipeline: %v", m.n, r.fetch.subject, cause),
+		Remedy: removal(r.queue.Stream, m.n),
 	}
 }
 
@@ -123,7 +123,7 @@ func (r *Reader) follows(m *stored, ev *event.Event, step uint64) error {
 		return &waybill.Refusal{
 			Action: ev.ID, Seq: r.at.Seq + 1,
 			Reason: fmt.Sprintf("message %d of %s has no sequence though others before it have: it was not written by the pipeline", m.n, r.fetch.subject),
-			Remedy: "publish to a subject that no pipeline writes to",
+			Remedy: removal(r.queue.Stream, m.n),
 		}
 	}
 	return nil

@@ -19,7 +19,7 @@ func (r *Reader) Register(ctx context.Context) error {
 	case errors.Is(err, errEmpty):
 		err = nil // nothing that could be forgotten; Open knows more
 	case err == nil:
-		err = r.queue.register(ctx, s, r.Stream, name)
+		err = r.queue.register(s, r.Stream, name)
 	}
 	if err != nil {
 		err = fmt.Errorf("register consumer %s of queue %s: %w", r.Stream, r.queue.Stream, err)

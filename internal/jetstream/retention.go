@@ -22,6 +22,8 @@ const (
 	filteredEvery = 5 * time.Second
 	// purgeBytes is how much a purge must free, about, to be worth it before that.
 	purgeBytes = 16 << 20
+	// unsureFor is how long nothing is removed where it is not known who reads.
+	unsureFor = time.Minute
 	// tickTimeout bounds one round of the keeper.
 	tickTimeout = 30 * time.Second
 )
@@ -101,38 +103,9 @@ func (k *keeper) round(ctx context.Context, last bool) (time.Duration, error) {
 	}
 	// Purge even where the acknowledgements cannot be written down: on a full disk it is what
 	// makes room, and the targets know their own positions.
-	noted := k.note(ctx)
+	noted := k.stream.note(k.queue.server)
 	again, err := k.purge(ctx, last)
 	return again, errors.Join(noted, err)
-}
-
-// note writes down what changed.
-func (k *keeper) note(ctx context.Context) error {
-	st := k.stream
-	st.mu.Lock()
-	var changed []consumer
-	for _, c := range st.consumers {
-		if c.Acked != c.written {
-			changed = append(changed, *c)
-		}
-	}
-	st.mu.Unlock()
-	for i := range changed {
-		if err := k.queue.server.entryRoom(); err != nil {
-			return err
-		}
-		c := &changed[i]
-		err := st.put(ctx, k.js, c)
-		if err != nil {
-			return err
-		}
-		st.mu.Lock()
-		if now := st.consumers[c.Consumer]; now != nil && now.Subject == c.Subject {
-			now.written = c.written
-		}
-		st.mu.Unlock()
-	}
-	return nil
 }
 
 // floors is what the registered consumers of each subject all have.
@@ -156,6 +129,9 @@ func (k *keeper) purge(ctx context.Context, last bool) (time.Duration, error) {
 	// No consumer may be registered between the look at the floors and the purge.
 	st.purging.Lock()
 	defer st.purging.Unlock()
+	if rest := st.resting(); rest > 0 {
+		return rest, nil
+	}
 	p, err := k.plan(ctx)
 	if err != nil || len(p.cuts) == 0 {
 		return p.again, err

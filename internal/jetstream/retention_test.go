@@ -99,7 +99,7 @@ func TestRetention(t *testing.T) {
 			put(t, s, c.put...)
 			for _, step := range c.steps {
 				for name := range step.register {
-					if err := q.register(ctx(t), s, name, name[:1]); err != nil {
+					if err := q.register(s, name, name[:1]); err != nil {
 						t.Fatal(err)
 					}
 				}
@@ -136,7 +136,7 @@ func TestRetentionKeepsForATime(t *testing.T) {
 		t.Fatal(err)
 	}
 	put(t, s, "q.a", "q.a", "q.a")
-	if err := q.register(ctx(t), s, "a1", "a"); err != nil {
+	if err := q.register(s, "a1", "a"); err != nil {
 		t.Fatal(err)
 	}
 	if err := q.acked(ctx(t), s, "a1", "a", 3); err != nil {
@@ -167,7 +167,7 @@ func TestRetentionRunsBesideTheStream(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer s.close()
-	if err := q.register(ctx(t), s, "a1", "a"); err != nil {
+	if err := q.register(s, "a1", "a"); err != nil {
 		t.Fatal(err)
 	}
 	for i := range 8 { // twice max_bytes
@@ -196,7 +196,7 @@ func TestRetentionSparesSchemasBesideWriters(t *testing.T) {
 	defer s.close()
 	put(t, s, "q.a.schema.1")
 	for _, name := range []string{"a", "b"} {
-		if err := q.register(ctx(t), s, name, name); err != nil {
+		if err := q.register(s, name, name); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -233,7 +233,7 @@ func TestConsumersAreRemembered(t *testing.T) {
 	}
 	put(t, s, "q.orders", "q.orders")
 	name := "orders/a target.with*odd>signs"
-	if err := q.register(ctx(t), s, name, "orders"); err != nil {
+	if err := q.register(s, name, "orders"); err != nil {
 		t.Fatal(err)
 	}
 	if err := q.acked(ctx(t), s, name, "orders", 1); err != nil {
@@ -253,7 +253,7 @@ func TestConsumersAreRemembered(t *testing.T) {
 	if c := s.stream.consumers[name]; c == nil || c.Acked != 1 || c.Subject != "orders" {
 		t.Fatalf("remembered: %+v", c)
 	}
-	if err := q.register(ctx(t), s, name, "orders"); err != nil {
+	if err := q.register(s, name, "orders"); err != nil {
 		t.Fatal(err)
 	}
 	if c := s.stream.consumers[name]; c.Acked != 1 {

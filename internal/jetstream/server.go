@@ -23,8 +23,12 @@ const (
 	maxPayload = 64 << 20
 	// maxPending bounds what waits for one connection, in bytes; it must take one message.
 	maxPending = maxPayload + 16<<20
-	// maxBatch is the most messages that one atomic batch may hold.
-	maxBatch = 1_000_000
+	// maxBatch is the most messages that one atomic batch may hold; a writer's are portionActions
+	// and their schemas.
+	maxBatch = 10_000
+	// maxBatches bounds the atomic batches that are begun and not ended, of one stream. A writer
+	// that finds no room waits: clients may hold some open for 10 s.
+	maxBatches = 16
 	// maxBuffered is how many messages may wait for a stream to look at them, all writers together.
 	maxBuffered = 100_000
 	// maxConnections bounds all connections, this process's among them.
@@ -59,6 +63,8 @@ type Server struct {
 	log       *serverLog
 	own       string // this process's secret
 	streams   map[string]*stream
+	closed    closed
+	noting    sync.Mutex // over the file of memoryName
 }
 
 // NewServer prepares a server; it opens nothing.
@@ -79,7 +85,7 @@ func (s *Server) Start(ctx context.Context) error {
 		s.users++
 		return nil
 	}
-	if err := os.MkdirAll(s.Dir, 0o700); err != nil {
+	if err := os.MkdirAll(s.Dir, 0o700); err != nil { //nolint:gosec // the directory that the user names
 		return fmt.Errorf("make queue directory: %w", err)
 	}
 	lock, err := takeLock(s.Dir)
@@ -125,7 +131,7 @@ func (s *Server) Addr() string {
 func (s *Server) run(ctx context.Context) error {
 	// The server makes its files readable by the group; nobody passes this directory.
 	store := filepath.Join(s.Dir, server.JetStreamStoreDir)
-	if err := os.MkdirAll(store, 0o700); err != nil {
+	if err := os.MkdirAll(store, 0o700); err != nil { //nolint:gosec // the directory that the user names
 		return fmt.Errorf("make store directory: %w", err)
 	}
 	if err := os.Chmod(store, 0o700); err != nil { //nolint:gosec // a directory
@@ -159,10 +165,11 @@ func (s *Server) options() (*server.Options, error) {
 		JetStream: true, StoreDir: s.Dir, SyncAlways: true, DisableJetStreamBanner: true,
 		// The bounds are the streams' own, and the free space looked at before each write.
 		JetStreamMaxStore: math.MaxInt64 / 4, JetStreamMaxMemory: 64 << 20,
-		JetStreamLimits: server.JSLimitOpts{MaxBatchSize: maxBatch}, StreamMaxBufferedMsgs: maxBuffered,
-		MaxPayload:      maxPayload, MaxPending: maxPending, MaxControlLine: 4096,
+		JetStreamLimits:       server.JSLimitOpts{MaxBatchSize: maxBatch, MaxBatchInflightPerStream: maxBatches, MaxBatchInflightTotal: 4 * maxBatches},
+		StreamMaxBufferedMsgs: maxBuffered,
+		MaxPayload:            maxPayload, MaxPending: maxPending, MaxControlLine: 4096,
 		MaxConn: maxConnections, MaxSubs: 10_000, AuthTimeout: 5, MaxClosedClients: 100,
-		CustomClientAuthentication: gate{own: s.own, token: s.Token, closed: s.registries()},
+		CustomClientAuthentication: gate{own: s.own, token: s.Token, closed: &s.closed},
 	}
 	if s.Listen != "" {
 		host, port, err := listenAt(s.Listen, s.Token)
@@ -216,8 +223,10 @@ func (s *Server) connect(name string) (*nats.Conn, error) {
 		}
 	}
 	nc, err := nats.Connect("", nats.InProcessServer(s.running), nats.Name(name), nats.Token(s.own),
-		nats.NoReconnect(), nats.Timeout(connectTimeout),
-		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { s.Log.Debug("a connection within the process", "error", err) }))
+		nats.NoReconnect(), nats.CustomInboxPrefix(reserved+".inbox."+rand.Text()), nats.Timeout(connectTimeout),
+		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
+			s.Log.Debug("a connection within the process", "error", err)
+		}))
 	if err != nil {
 		return nil, waybill.AsTransient(fmt.Errorf("connect to the embedded NATS server: %w", err))
 	}

@@ -5,6 +5,8 @@ import (
 	"crypto/subtle"
 	"fmt"
 	"net"
+	"slices"
+	"sync"
 
 	"github.com/nats-io/nats-server/v2/server"
 )
@@ -16,8 +18,7 @@ const reserved = "$WAYBILL"
 // anything; others need the token, where there is one.
 type gate struct {
 	own, token string
-	// closed are streams that others may only look at: the registries of consumers.
-	closed []string
+	closed     *closed
 }
 
 // Check is server.Authentication's.
@@ -29,7 +30,7 @@ func (g gate) Check(c server.ClientAuthentication) bool {
 	if g.token != "" && !same(given, g.token) {
 		return false
 	}
-	c.RegisterUser(&server.User{Username: "client", Permissions: g.foreign()})
+	c.RegisterUser(&server.User{Username: "client", Permissions: g.closed.foreign()})
 	return true
 }
 
@@ -39,19 +40,70 @@ func same(a, b string) bool {
 	return subtle.ConstantTimeCompare(x[:], y[:]) == 1
 }
 
-// foreign is what ordinary NATS clients may do: publish, subscribe, read streams through
-// consumers of their own, and remove messages and streams, which readers notice as a gap. They
-// may not make streams or change how one keeps its messages.
-func (g gate) foreign() *server.Permissions {
-	deny := []string{
-		"$JS.API.STREAM.CREATE.>", "$JS.API.STREAM.UPDATE.>", "$JS.API.STREAM.RESTORE.>", "$JS.API.STREAM.SNAPSHOT.>",
-		"$JS.API.ACCOUNT.PURGE.>", "$JS.API.SERVER.>", "$JS.API.META.>",
-		reserved + ".>",
+// closed is what foreign clients may not subscribe or publish to, beside what no one of them may.
+type closed struct {
+	mu        sync.Mutex
+	subscribe []string
+	publish   []string
+}
+
+// reading closes the subjects of a queue's stream to subscriptions: they would show where the
+// answer to a write is awaited. Consumers are how a stream is read.
+func (c *closed) reading(stream string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.subscribe = append(c.subscribe, stream+".>")
+}
+
+// writing closes a subject that a Writer of this process writes to others. Clients that are
+// connected already must connect again.
+func (c *closed) writing(subject string) (news bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if slices.Contains(c.publish, subject) {
+		return false
 	}
-	for _, stream := range g.closed {
-		deny = append(deny, "$JS.API.STREAM.DELETE."+stream, "$JS.API.STREAM.PURGE."+stream, "$JS.API.STREAM.MSG.DELETE."+stream)
+	c.publish = append(c.publish, subject, schemaSubject(subject, ">"))
+	return true
+}
+
+// writing is told of each Writer.
+func (s *Server) writing(subject string) {
+	if !s.closed.writing(subject) {
+		return
 	}
-	return &server.Permissions{Publish: &server.SubjectPermission{Deny: deny}}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.running == nil || s.Listen == "" {
+		return
+	}
+	all, err := s.running.Connz(&server.ConnzOptions{Limit: 2 * maxConnections})
+	if err != nil {
+		s.Log.Warn("clients that are connected could not be told what a pipeline writes to", "subject", subject, "err", err)
+		return
+	}
+	for _, c := range all.Conns {
+		if c.Port > 0 { // not within the process
+			_ = s.running.DisconnectClientByID(c.Cid) // or it is gone
+		}
+	}
+}
+
+// foreign is what ordinary NATS clients may do: publish where no pipeline of this process does,
+// read streams through consumers of their own, and remove messages and streams, which readers
+// notice as a gap. They may not listen to what others send to the server, make streams, or
+// change how one keeps its messages.
+func (c *closed) foreign() *server.Permissions {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return &server.Permissions{
+		Subscribe: &server.SubjectPermission{Deny: append([]string{"$JS.>", "$SYS.>", reserved + ".>"}, c.subscribe...)},
+		Publish: &server.SubjectPermission{Deny: append([]string{
+			"$JS.API.STREAM.CREATE.>", "$JS.API.STREAM.UPDATE.>", "$JS.API.STREAM.RESTORE.>", "$JS.API.STREAM.SNAPSHOT.>",
+			"$JS.API.ACCOUNT.PURGE.>", "$JS.API.SERVER.>", "$JS.API.META.>",
+			"$SYS.>", reserved + ".>", // what there is to see of connections names their subjects
+		}, c.publish...)},
+	}
 }
 
 // listenAt splits Listen and refuses an address beyond this host without a token.

@@ -1,6 +1,7 @@
 package jetstream
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -23,6 +24,7 @@ type Stats struct {
 	FullReason    string          `json:"full_reason,omitempty"`
 	Subjects      []SubjectStats  `json:"subjects"`
 	Consumers     []ConsumerStats `json:"consumers"`
+	unread        string          // what takes most of a full queue, if no consumer reads it
 }
 
 // SubjectStats is one look at one subject.
@@ -75,7 +77,7 @@ func (q *Queue) stats(ctx context.Context) (Stats, error) {
 		s.Subjects = append(s.Subjects, SubjectStats{Subject: strings.TrimPrefix(subject, q.Stream+"."), Messages: n})
 	}
 	slices.SortFunc(s.Subjects, func(a, b SubjectStats) int { return strings.Compare(a.Subject, b.Subject) })
-	consumers, held, err := q.registered(ctx, js)
+	consumers, held, err := q.registered()
 	if err != nil {
 		return Stats{}, err
 	}
@@ -89,7 +91,10 @@ func (q *Queue) stats(ctx context.Context) (Stats, error) {
 	}
 	slices.SortFunc(s.Consumers, func(a, b ConsumerStats) int { return strings.Compare(a.Consumer, b.Consumer) })
 	if s.Full = held || s.MaxBytes > 0 && s.Bytes >= s.MaxBytes-s.MaxBytes/fullShare; s.Full {
-		s.FullReason = q.why(s.Consumers)
+		if s.unread, err = v.unread(ctx, &s); err != nil {
+			return Stats{}, err
+		}
+		s.FullReason = q.why(&s)
 	}
 	return s, nil
 }
@@ -104,15 +109,12 @@ func (q *Queue) info(ctx context.Context, js jetstream.JetStream) (*jetstream.St
 }
 
 // registered is a copy of what is known of the consumers, and whether a writer is held back.
-func (q *Queue) registered(ctx context.Context, js jetstream.JetStream) ([]consumer, bool, error) {
+func (q *Queue) registered() ([]consumer, bool, error) {
 	st := q.server.stream(q.Stream)
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	if !st.loaded {
-		if err := st.load(ctx, js); err != nil {
-			return nil, false, err
-		}
-		st.loaded = true
+	if err := st.load(q.server); err != nil {
+		return nil, false, err
 	}
 	var all []consumer
 	for _, c := range st.consumers {
@@ -123,8 +125,10 @@ func (q *Queue) registered(ctx context.Context, js jetstream.JetStream) ([]consu
 	return all, !st.full.IsZero(), nil
 }
 
-// why names what keeps a full queue full: the consumer that lacks most, else the time.
-func (q *Queue) why(consumers []ConsumerStats) string {
+// why names what keeps a full queue full: subjects that nobody reads, the consumer that lacks most,
+// or the time.
+func (q *Queue) why(s *Stats) string {
+	consumers := s.Consumers
 	var worst ConsumerStats
 	for _, c := range consumers {
 		if c.Bytes > worst.Bytes {
@@ -134,12 +138,47 @@ func (q *Queue) why(consumers []ConsumerStats) string {
 	switch {
 	case len(consumers) == 0:
 		return "no consumer is registered, so nothing is given up"
+	case s.unread != "":
+		return s.unread
 	case worst.Depth > 0:
 		return fmt.Sprintf("consumer %s lacks about %d messages", worst.Consumer, worst.Depth)
 	case q.Keep > 0:
 		return fmt.Sprintf("every consumer has everything; keep (%s) holds it", q.Keep)
 	}
 	return "every consumer has everything; it is being given up"
+}
+
+// unread names the subjects that no consumer reads, of which nothing is given up, if they take most
+// of the queue; else it is empty.
+func (v *view) unread(ctx context.Context, s *Stats) (string, error) {
+	const most = 3 // that are looked at
+	var of []SubjectStats
+	for _, subject := range s.Subjects {
+		if !slices.ContainsFunc(s.Consumers, func(c ConsumerStats) bool { return c.Subject == subject.Subject }) {
+			of = append(of, subject)
+		}
+	}
+	slices.SortStableFunc(of, func(a, b SubjectStats) int { return cmp.Compare(b.Messages, a.Messages) })
+	var names []string
+	messages, bytes := uint64(0), uint64(0)
+	for _, subject := range of[:min(most, len(of))] {
+		name := s.Stream + "." + subject.Subject
+		last, err := get(ctx, v.nc, s.Stream, getRequest{Last: name})
+		if errors.Is(err, jetstream.ErrMsgNotFound) {
+			continue
+		}
+		if err != nil {
+			return "", err
+		}
+		names = append(names, name)
+		messages += subject.Messages
+		bytes += subject.Messages * uint64(last.size+storedOverhead/2)
+	}
+	if bytes = min(bytes, s.Bytes); bytes <= s.Bytes/2 {
+		return "", nil
+	}
+	return fmt.Sprintf("no consumer reads %s, so nothing of that is given up: %d messages, about %s; let a pipeline consume it, or remove it (nats stream purge %s --subject NAME)",
+		strings.Join(names, ", "), messages, sizeText(int64(bytes)), s.Stream), nil
 }
 
 // view is what one look at a stream has to go by.
@@ -151,7 +190,7 @@ type view struct {
 }
 
 func (v *view) consumer(ctx context.Context, c *consumer) (ConsumerStats, error) {
-	out := ConsumerStats{Consumer: c.Consumer, Subject: c.Subject}
+	out := ConsumerStats{Consumer: c.name, Subject: c.Subject}
 	subject := v.queue.Stream + "." + c.Subject
 	held := v.info.Subjects[subject]
 	// Sequences number all subjects' messages; share is the part of this subject among them.

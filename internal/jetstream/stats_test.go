@@ -16,7 +16,7 @@ func TestStats(t *testing.T) {
 	}
 	defer s.close()
 	for _, name := range []string{"a/slow", "a/quick"} {
-		if err := q.register(ctx(t), s, name, "a"); err != nil {
+		if err := q.register(s, name, "a"); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -58,7 +58,7 @@ func TestStatsOfInterleavedSubjects(t *testing.T) {
 		put(t, s, "q.a", "q.b")
 	}
 	for _, name := range []string{"a", "b", "none"} {
-		if err := q.register(ctx(t), s, name+"/t", name); err != nil {
+		if err := q.register(s, name+"/t", name); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -72,6 +72,7 @@ func NewWriter(q *Queue, o WriterOptions) *Writer {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
+	q.server.writing(q.Stream + "." + o.Subject)
 	w := &Writer{WriterOptions: o, queue: q, instance: rand.Text()[:12], within: writtenWithin}
 	w.encoder.Schemas = w.schemas.add
 	return w
@@ -336,7 +337,9 @@ func (w *Writer) idle(ctx context.Context) error {
 	case m == nil || m.n < w.tail:
 		return w.gap("the last message of " + w.subject() + " was removed")
 	case m.n != w.tail:
-		return fmt.Errorf("write to %s: %w", w.subject(), waybill.ErrFenced)
+		if err := w.settle(ctx); err != nil {
+			return fmt.Errorf("write to %s: %w", w.subject(), err)
+		}
 	}
 	return nil
 }

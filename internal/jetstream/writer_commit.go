@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -156,6 +157,9 @@ func (w *Writer) settle(ctx context.Context) error {
 		w.tail = m.n
 		return nil
 	case !w.isDoubt(m, &ev):
+		if alien := w.alien(m, &ev); alien != "" {
+			return w.foreign(m, alien)
+		}
 		return waybill.ErrFenced
 	default:
 		w.pos, w.seq, w.last = w.doubt.pos, w.doubt.seq, m.n
@@ -174,6 +178,30 @@ func (w *Writer) isDoubt(m *stored, ev *event.Event) bool {
 // wrote tells whether the message ends a write of this Writer.
 func (w *Writer) wrote(m *stored) bool {
 	return strings.HasPrefix(m.hdr.Get(hdrMark), w.instance+".")
+}
+
+// alien says why the message was not written by a Writer of this subject; empty: it may have been.
+func (w *Writer) alien(m *stored, ev *event.Event) string {
+	switch {
+	case ev.Source != w.source():
+		return "its CloudEvents source is " + strconv.Quote(ev.Source)
+	case ev.Seq == 0 && ev.Kind != event.Position:
+		return "it has no sequence"
+	case m.hdr.Get(hdrMark) == "" && m.hdr.Get(batchHeader) == "":
+		return "it does not say which write it is of"
+	}
+	return ""
+}
+
+// foreign is the error of a message at the end of the subject that this pipeline did not write.
+func (w *Writer) foreign(m *stored, why string) error {
+	return fmt.Errorf("message %d of %s was not written by the pipeline (%s): %s", m.n, w.subject(), why, removal(w.queue.Stream, m.n))
+}
+
+// removal is the remedy for a message that does not belong where it is.
+func removal(stream string, n uint64) string {
+	return fmt.Sprintf("remove message %d of stream %s (nats stream rmm %s %d, or with the engine stopped: with any nats-server on the directory) and start again",
+		n, stream, stream, n)
 }
 
 // isOpen tells whether the event is a part that others must follow.
@@ -197,8 +225,8 @@ func (w *Writer) takeOver(ctx context.Context) error {
 	case isOpen(&ev): // the only one of the subject; see end
 		w.pos, w.seq, w.last, w.tail = ev.Position, ev.Seq-1, 0, m.n
 		return nil
-	case ev.Seq == 0 && ev.Kind != event.Position:
-		return fmt.Errorf("message %d was written by somebody else (CloudEvents source %s); a pipeline needs a subject of its own: choose another name", m.n, ev.Source)
+	case w.alien(m, &ev) != "":
+		return w.foreign(m, w.alien(m, &ev))
 	case ev.Position == "":
 		return w.gap(fmt.Sprintf("message %d of %s is not the end of a write: what followed it is lost", m.n, w.subject()))
 	}
@@ -225,10 +253,13 @@ func (w *Writer) end(ctx context.Context, instance string) (*stored, event.Event
 		}
 		ev, err := event.NewDecoder(anySchema).Decode(m.data)
 		if err != nil {
-			return nil, ev, fmt.Errorf("message %d cannot be read: %w; a pipeline needs a subject of its own: choose another name", m.n, err)
+			return nil, ev, w.foreign(m, err.Error())
 		}
 		if !isOpen(&ev) {
 			return m, ev, nil
+		}
+		if alien := w.alien(m, &ev); alien != "" {
+			return nil, ev, w.foreign(m, alien)
 		}
 		if instance != "" && m.n != w.tail && !strings.HasPrefix(ev.Attempt, instance+".") {
 			return nil, ev, waybill.ErrFenced

@@ -178,6 +178,9 @@ func (p *publisher) answer(ctx context.Context, reply string, batch bool) (uint6
 			if a.Error != nil {
 				return 0, a.Error
 			}
+			if a.Seq == 0 {
+				return 0, fmt.Errorf("%w: the server's answer names no message", errUnknown)
+			}
 			return a.Seq, nil
 		case <-p.closed:
 			return 0, fmt.Errorf("%w: the connection to the queue's server broke", errUnknown)
@@ -204,7 +207,7 @@ func (p *publisher) barrier(ctx context.Context, subject string) error {
 	case errors.As(err, &api):
 		return nil
 	case err == nil:
-		return errors.New("the queue's server took a message that it had to refuse")
+		return waybill.AsTransient(errors.New("the queue's server took a message that it had to refuse"))
 	}
 	return p.s.failed(ctx, err)
 }
@@ -224,7 +227,7 @@ func (w *Writer) meaning(ctx context.Context, cause error, bytes int64) error {
 	switch code := int(api.ErrorCode); {
 	case full(cause):
 		w.p.s.heldBack()
-		return waybill.AsFull(errors.New(w.fullText(bytes)))
+		return waybill.AsFull(errors.New(w.fullText(ctx, bytes)))
 	case code == codeStoreFailed, code == codeInsufficientResources, code == codeStorageExceeded, code == codeIncompleteBatch:
 		w.queue.server.broken(ctx, cause)
 		return waybill.AsTransient(what)
@@ -234,9 +237,13 @@ func (w *Writer) meaning(ctx context.Context, cause error, bytes int64) error {
 	return what
 }
 
-func (w *Writer) fullText(bytes int64) string {
-	text := fmt.Sprintf("queue %s is full: %d bytes more would exceed its max_bytes of %d; held back until every consumer has taken more",
+func (w *Writer) fullText(ctx context.Context, bytes int64) string {
+	text := fmt.Sprintf("queue %s is full: %d bytes more would exceed its max_bytes of %d; held back until ",
 		w.queue.Stream, bytes, w.queue.MaxBytes)
+	if st, err := w.queue.stats(ctx); err == nil && len(st.Consumers) > 0 && st.unread != "" {
+		return text + "there is room: " + st.unread
+	}
+	text += "every consumer has taken more"
 	if w.queue.Keep > 0 {
 		text += fmt.Sprintf(" and it is older than keep (%v)", w.queue.Keep)
 	}

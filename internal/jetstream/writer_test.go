@@ -149,12 +149,12 @@ func TestHeadAmidParts(t *testing.T) {
 		if before > 0 {
 			f.write(f.batch(before))
 		}
-		part := event.Event{Kind: event.Part, Source: "/waybill/x", ID: "a", Seq: f.seq + 1, Attempt: "x.1", Part: 1, Position: "1:0"}
+		part := event.Event{Kind: event.Part, Source: f.w.source(), ID: "a", Seq: f.seq + 1, Attempt: "x.1", Part: 1, Position: "1:0"}
 		data, err := new(event.Encoder).AppendEvent(nil, &part)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := f.w.p.s.js.PublishMsg(ctx(t), &nats.Msg{Subject: f.w.subject(), Data: data}); err != nil {
+		if _, err := f.w.p.s.js.PublishMsg(ctx(t), &nats.Msg{Subject: f.w.subject(), Header: nats.Header{hdrMark: {"x.1"}}, Data: data}); err != nil {
 			t.Fatal(err)
 		}
 		r := NewReader(q, ReaderOptions{Subject: f.w.Subject, Stream: f.w.Subject + "/t"})
