@@ -11,7 +11,7 @@ import (
 // for each hop some times its largest batch. Blocks that the queue's server has let go of would
 // otherwise wait until as much again was allocated.
 const (
-	memoryBase    = 96 << 20
+	memoryBase    = 136 << 20
 	memoryBatches = 10
 )
 
