@@ -393,3 +393,46 @@ func TestFullOfWhatNobodyReads(t *testing.T) {
 		t.Errorf("%+v, %v", st, err)
 	}
 }
+
+// TestClientHasTheServerChangeStreams, which it may not itself: that does not last.
+func TestClientHasTheServerChangeStreams(t *testing.T) {
+	q, _ := listening(t, "")
+	f := newFeed(t, q, "crm")
+	f.emit()
+	evil := q.config(nil)
+	evil.Metadata, evil.Subjects, evil.MaxAge = map[string]string{idKey: f.w.id}, []string{"q.>", "$WAYBILL.>"}, time.Hour
+	own := natsjs.StreamConfig{Name: "own", Subjects: []string{"$WAYBILL.inbox.>"}, Storage: natsjs.FileStorage}
+	for api, c := range map[string]natsjs.StreamConfig{"UPDATE.q": evil, "CREATE.own": own} {
+		before := f.w.p.inbox
+		nc, _ := client(t, q)
+		js, err := natsjs.New(nc)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, err := json.Marshal(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := js.Publish(ctx(t), "q.config", text); err != nil {
+			t.Fatal(err)
+		}
+		if err := nc.PublishRequest("$JS.API.DIRECT.GET.q", "$JS.API.STREAM."+api, []byte(`{"last_by_subj":"q.config"}`)); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, f.w.p.s.nc.IsClosed, func() any { return api })
+		f.emit()
+		info, err := f.w.p.s.js.Stream(ctx(t), "q")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c := info.CachedInfo().Config; len(c.Subjects) != 1 || c.MaxAge != 0 {
+			t.Errorf("%s: %+v", api, c)
+		}
+		if _, err := f.w.p.s.js.Stream(ctx(t), "own"); !errors.Is(err, natsjs.ErrStreamNotFound) {
+			t.Errorf("%s: the client's stream is there: %v", api, err)
+		}
+		if f.w.p.inbox == before {
+			t.Error("answers are awaited where they were")
+		}
+	}
+}

@@ -180,8 +180,8 @@ func (q *Queue) adopt(ctx context.Context, js jetstream.JetStream, info *jetstre
 		q.unsure()
 	}
 	want := q.config(info.Config.Metadata)
-	have := &info.Config
-	if have.MaxBytes == want.MaxBytes && have.AllowDirect && have.AllowAtomicPublish && have.Discard == want.Discard {
+	touched := changed(&info.Config, &want)
+	if !touched && info.Config.MaxBytes == want.MaxBytes {
 		return id, nil
 	}
 	if want.MaxBytes > 0 && info.State.Bytes > uint64(want.MaxBytes) {
@@ -190,6 +190,9 @@ func (q *Queue) adopt(ctx context.Context, js jetstream.JetStream, info *jetstre
 	}
 	if _, err := js.UpdateStream(ctx, want); err != nil {
 		return "", fmt.Errorf("apply max_bytes: %w", err)
+	}
+	if touched { // this connection may have been overheard
+		return "", waybill.AsTransient(errors.New("somebody had changed how the stream keeps its messages; it is as it was again"))
 	}
 	return id, nil
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -38,6 +39,8 @@ type keeper struct {
 	// purged is when a purge of a subject was last done; "" stands for the whole stream.
 	purged map[string]time.Time
 	marks  map[string]uint64 // and up to which sequence
+	// touched: a stream may have been made or changed by somebody else.
+	touched atomic.Bool
 }
 
 // run works until ctx ends, and then once more.
@@ -100,6 +103,10 @@ func (k *keeper) round(ctx context.Context, last bool) (time.Duration, error) {
 			return 0, err
 		}
 		k.nc, k.js = nc, js
+		k.watch()
+	}
+	if err := k.guard(ctx); err != nil {
+		return 0, err
 	}
 	// Purge even where the acknowledgements cannot be written down: on a full disk it is what
 	// makes room, and the targets know their own positions.
