@@ -36,13 +36,19 @@
 //     its staged copy when it starts. Where there is no room for that, it is not started. Where the
 //     copy is lost, open removes the batch's beginning, which nobody acknowledged.
 //   - The stream was removed, emptied, swapped, damaged or set back to an older copy: open returns a
-//     gap. What it goes by is in streams.json beside the store, the stream's own id, what the
-//     consumers have, and what the server found damaged. A removed directory is a new one; then the
+//     gap. What it goes by is in streams.json beside the store (with what the consumers
+//     have), the stream's own id, and what the server found damaged. A removed directory is a new one; then the
 //     positions of source and target tell.
 //   - max_bytes is reached: the server refuses the write, the writer waits. Sessions, reads and
 //     retention go on.
 //   - An acknowledgement is not written down before a kill: the consumer stands a little further
-//     back in the registry, and what it has already is kept a little longer.
+//     back in streams.json, and what it has already is kept a little longer.
+//   - streams.json is missing: consumers are registered anew by their readers, and nothing is removed
+//     before they had time to. It cannot be read: open says so and names the file.
+//   - A client wants to hear or say what only the engine does (listen): the server denies it, and
+//     answers go to subjects that are drawn for each connection. What a client has the server
+//     publish is not denied: a message in a writer's subject is named with its remedy, a stream
+//     that was changed or made is put back (see keeper.guard).
 //
 // # Writer and Reader
 //
