@@ -20,6 +20,8 @@ const (
 	// it: messages of writers in other processes are seen at the latest then.
 	pollShort = 2 * time.Millisecond
 	pollLong  = 40 * time.Millisecond
+	// pollAlone is pollLong where nobody else can write: the writers of this process wake it.
+	pollAlone = 500 * time.Millisecond
 	// pollOpen is how long it waits for the rest of an action in parts, unless it is told that it is
 	// there: the server keeps blocks in memory for 10 s that are read while they are written.
 	pollOpen = 2 * time.Second
@@ -197,7 +199,7 @@ func (r *Reader) fill(ctx context.Context) error {
 		case <-r.wake:
 			poll = pollShort
 		case <-timer.C:
-			poll = min(2*poll, pollLong)
+			poll = min(2*poll, r.longest())
 		case <-r.fetch.closed:
 			err = waybill.AsTransient(errors.New("the connection to the queue's server broke"))
 		case <-ctx.Done():
@@ -208,6 +210,13 @@ func (r *Reader) fill(ctx context.Context) error {
 			return err
 		}
 	}
+}
+
+func (r *Reader) longest() time.Duration {
+	if r.queue.server.Listen == "" {
+		return pollAlone
+	}
+	return pollLong
 }
 
 // isShort tells whether more than list could have been fetched: it ends where the subject did.
