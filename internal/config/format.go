@@ -244,7 +244,7 @@ func embeddedQueueField() *field {
 			},
 			{
 				name: "stream", kind: identifier, def: "waybill",
-				doc: "The JetStream stream; " + pipelineNameRule + ". Names that end in `_consumers` are refused: they hold who has read how far.",
+				doc: "The JetStream stream; " + pipelineNameRule + ".",
 			},
 			{
 				name: "max_bytes", kind: size, def: "8GiB", min: minQueueBytes, max: maxQueueBytes,

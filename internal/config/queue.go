@@ -74,9 +74,6 @@ func (u *queueUse) shared() []sharedKey {
 	}
 }
 
-// consumersSuffix ends the names of the JetStream streams in which queues keep their consumers.
-const consumersSuffix = "_consumers"
-
 func queueUses(top *value) []queueUse {
 	var uses []queueUse
 	spelling := map[string]string{} // of each directory, as it was written first: for those who compare
@@ -107,9 +104,6 @@ func queueUses(top *value) []queueUse {
 // checkStreamName refuses names that get in the way of others in the same directory.
 func checkStreamName(u *queueUse, said map[sharedKey]*queueUse, out *collector) {
 	at, path := u.get("stream").at, u.path+".stream"
-	if strings.HasSuffix(strings.ToLower(u.stream), consumersSuffix) {
-		out.add(at, path, "ends in %s, which names the streams that hold who has read how far; choose another", consumersSuffix)
-	}
 	key := sharedKey{u.dir, strings.ToLower(u.stream), "stream"}
 	other := said[key]
 	if other == nil {
