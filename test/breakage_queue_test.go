@@ -88,8 +88,9 @@ func (s *scenario) killRelay(faults string) string {
 	return s.finish("")
 }
 
-// strangerWrites has a NATS client write to the pipeline's own subject while an engine relays: what
-// the engine writes next would follow what it does not know.
+// strangerWrites has a NATS client bring a message into the pipeline's own subject while an engine
+// relays: what the engine writes next would follow what it does not know. The client may not
+// publish there; it has the server answer there.
 func strangerWrites(s *scenario, broken string) string {
 	s.t.Helper()
 	s.listens()
@@ -98,7 +99,11 @@ func strangerWrites(s *scenario, broken string) string {
 	s.load(&judge.Workload{Sessions: 1, Actions: 10, Seed: 1})
 	committed := s.judge().Actions
 	eventually(s.t, "the queue has what was committed", func() bool { return e.ended() || len(s.held(js)) == committed })
-	if _, err := js.Publish(context.Background(), queueSubject, []byte(`{"specversion": "1.0", "id": "1", "source": "/stranger", "type": "x", "data": []}`)); err != nil {
+	open := queueStream + ".open"
+	if _, err := js.Publish(context.Background(), open, []byte(`{"specversion": "1.0", "id": "1", "source": "/stranger", "type": "x", "data": []}`)); err != nil {
+		s.t.Fatal(err)
+	}
+	if err := js.Conn().PublishRequest("$JS.API.DIRECT.GET."+queueStream, queueSubject, []byte(`{"last_by_subj": "`+open+`"}`)); err != nil {
 		s.t.Fatal(err)
 	}
 	s.load(&judge.Workload{Sessions: 1, Actions: 10, Seed: 2})

@@ -73,10 +73,8 @@ func killHops(t *testing.T, c combo, point string, nth int, recovery string) {
 	}
 	// Something is in the queue then for the other hop, but not much, and it is purged once.
 	start(t, "kill:write.committed:3", "run", "-f", relay).want(killed)
-	if nth = min(nth, 2); point == fault.PurgeBefore || point == fault.PurgeDone {
-		nth = 1
-	}
-	start(t, fmt.Sprintf("kill:%s:%d", point, nth), "run", "-f", consume).want(killed)
+	// It may all be one batch for the other hop, so that it passes each point once.
+	start(t, "kill:"+point, "run", "-f", consume).want(killed)
 	s.recover(stop, seen, point, recovery)
 }
 
