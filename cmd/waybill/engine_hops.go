@@ -109,7 +109,7 @@ func (e *engine) parts(ctx context.Context, w *worker, all *hops, owner string, 
 		p.In, rest = part(rest[0], all.sources[0].reader, all.intoIt), rest[1:]
 	}
 	if e.untilCaughtUp && all.server != nil && p.In == nil {
-		p.Filled = e.filled(ctx, w.pipeline.Queue.Embedded)
+		p.Filled = func(ctx context.Context) { e.filled(ctx, w.pipeline.Queue.Embedded) }
 	}
 	for i, t := range all.targets {
 		p.Out = append(p.Out, part(rest[i], t.reader, e.owned(w, t, owner, log)))
@@ -117,23 +117,18 @@ func (e *engine) parts(ctx context.Context, w *worker, all *hops, owner string, 
 	return p
 }
 
-// filled closes when the pipelines of this run that write what q reads have ended.
-func (e *engine) filled(ctx context.Context, q *config.EmbeddedQueue) <-chan struct{} {
-	filled := make(chan struct{})
-	go func() {
-		defer close(filled)
-		for _, w := range e.workers {
-			other := w.pipeline.Queue.Embedded
-			if !w.pipeline.Source.IsSet() || other == nil || other.Dir != q.Dir || other.Stream != q.Stream || q.Subject != "" && q.Subject != w.pipeline.Name {
-				continue
-			}
-			select {
-			case <-w.hops[0].done:
-			case <-ctx.Done():
-			}
+// filled blocks until the pipelines of this run that write what q reads have ended, or ctx has.
+func (e *engine) filled(ctx context.Context, q *config.EmbeddedQueue) {
+	for _, w := range e.workers {
+		other := w.pipeline.Queue.Embedded
+		if !w.pipeline.Source.IsSet() || other == nil || other.Dir != q.Dir || other.Stream != q.Stream || q.Subject != "" && q.Subject != w.pipeline.Name {
+			continue
 		}
-	}()
-	return filled
+		select {
+		case <-w.hops[0].done:
+		case <-ctx.Done():
+		}
+	}
 }
 
 // owned is t's writer, which was made for owner, for whoever the engine is at the time: one that

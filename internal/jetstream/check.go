@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/waybill-data/waybill"
+	"github.com/waybill-data/waybill/internal/flock"
 )
 
 // Check is waybill.Checker's. It looks at the queue's directory from outside, whether a process
@@ -75,14 +76,8 @@ func heldNow(dir string) (string, error) {
 		return "", fmt.Errorf("open lock file: %w", err)
 	}
 	defer f.Close() //nolint:errcheck // it was only read
-	for {
-		err = unix.Flock(int(f.Fd()), unix.LOCK_SH|unix.LOCK_NB)
-		if !errors.Is(err, unix.EINTR) {
-			break
-		}
-	}
-	if !errors.Is(err, unix.EWOULDBLOCK) {
-		return "", nil // free, or a file system without flock, which the engine will name
+	if free, err := flock.Try(f, flock.Shared); free || err != nil {
+		return "", nil //nolint:nilerr // free, or a file system without flock, which the engine will name
 	}
 	return strings.TrimPrefix(heldBy(dir, f).Error(), waybill.ErrHeld.Error()+": "), nil
 }

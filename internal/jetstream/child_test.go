@@ -22,18 +22,24 @@ const (
 
 // TestChild is what the processes that other tests start and kill run; by itself it is empty.
 func TestChild(t *testing.T) {
-	switch os.Getenv(childRole) {
+	role, n, _ := strings.Cut(os.Getenv(childRole), ":")
+	count, _ := strconv.Atoi(n)
+	switch role {
 	case "hold":
 		childHold(t)
 	case "write":
 		childWrite(t)
+	case "write-actions":
+		childWriteActions(t)
+	case "large":
+		childLarge(t, count)
 	}
 }
 
 // child starts this test binary in a role. What it prints comes back line by line.
 func child(t *testing.T, role, dir string) (*exec.Cmd, *bufio.Scanner) {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestChild$", "-test.timeout=2m")
+	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestChild$", "-test.timeout=10m")
 	cmd.Env = append(os.Environ(), childRole+"="+role, childDir+"="+dir)
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()

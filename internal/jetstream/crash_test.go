@@ -80,11 +80,11 @@ func readBatches(t *testing.T, s *session) map[string]*batchFound {
 			got[id].size, _ = strconv.Atoi(size)
 		}
 		got[id].held++
-		at, err := place(m, "q")
+		at, err := open(m)
 		if err != nil {
 			t.Fatal(err)
 		}
-		seq = at.seq + 1
+		seq = at.n + 1
 	}
 }
 

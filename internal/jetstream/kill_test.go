@@ -1,12 +1,11 @@
 package jetstream
 
 import (
-	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"os"
-	"os/exec"
 	"strconv"
 	"strings"
 	"testing"
@@ -14,36 +13,6 @@ import (
 
 	"github.com/waybill-data/waybill"
 )
-
-// pipeRole tells a process of these tests what to do, in childDir.
-const pipeRole = "WAYBILL_TEST_PIPE"
-
-// TestPipeChild is what those processes run; by itself it is empty.
-func TestPipeChild(t *testing.T) {
-	role, n, _ := strings.Cut(os.Getenv(pipeRole), ":")
-	count, _ := strconv.Atoi(n)
-	switch role {
-	case "write":
-		childWriteActions(t)
-	case "large":
-		childLarge(t, count)
-	}
-}
-
-func pipeChild(t *testing.T, role, dir string) (*exec.Cmd, *bufio.Scanner) {
-	t.Helper()
-	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestPipeChild$", "-test.timeout=10m")
-	cmd.Env = append(os.Environ(), pipeRole+"="+role, childDir+"="+dir)
-	cmd.Stderr = os.Stderr
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	return cmd, bufio.NewScanner(out)
-}
 
 // generated are n changes that are made when they are asked for.
 type generated struct {
@@ -97,7 +66,7 @@ func TestKilledWriter(t *testing.T) {
 	dir := t.TempDir()
 	told := uint64(0)
 	for round := range 8 {
-		cmd, out := pipeChild(t, "write", dir)
+		cmd, out := child(t, "write-actions", dir)
 		lines := 0
 		for out.Scan() {
 			what, n, _ := strings.Cut(out.Text(), " ")
@@ -164,7 +133,7 @@ func checkKilled(t *testing.T, dir string, told uint64) uint64 {
 	return last
 }
 
-// childLarge writes one action of n changes, reads it twice and tells the most memory that it
+// childLarge writes one action of n changes while it is read, iterates it twice and tells the most memory that it
 // ever took, in MiB.
 func childLarge(t *testing.T, n int) {
 	q := queueIn(t, os.Getenv(childDir), QueueOptions{MaxBytes: 8 << 30})
@@ -175,11 +144,10 @@ func childLarge(t *testing.T, n int) {
 	if err := r.Open(ctx, ""); err != nil {
 		t.Fatal(err)
 	}
-	if err := f.w.Write(ctx, f.large(n, 300)); err != nil {
-		t.Fatal(err)
-	}
-	b, err := r.Next(ctx)
-	if err != nil || len(b.Actions) != 1 {
+	written := make(chan error, 1)
+	go func() { written <- f.w.Write(ctx, f.large(n, 300)) }()
+	b, err := r.Next(ctx) // beside the writing, as in an engine
+	if err := errors.Join(err, <-written); err != nil || len(b.Actions) != 1 {
 		t.Fatalf("Next: %d actions, %v", len(b.Actions), err)
 	}
 	for range 2 {
@@ -220,7 +188,7 @@ func peakMiB(t *testing.T) int {
 
 // TestLargeActionMemory: an action passes in memory that does not grow with it.
 func TestLargeActionMemory(t *testing.T) {
-	cmd, out := pipeChild(t, fmt.Sprintf("large:%d", largeChanges), t.TempDir())
+	cmd, out := child(t, fmt.Sprintf("large:%d", largeChanges), t.TempDir())
 	peak := 0
 	for out.Scan() {
 		_, _ = fmt.Sscanf(out.Text(), "peak %d", &peak)

@@ -6,5 +6,5 @@ package jetstream
 // detector leaves it.
 const (
 	largeChanges = 200_000
-	largeMiB     = 300 * raceTimes
+	largeMiB     = 225 * raceTimes
 )

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/waybill-data/waybill"
+	"github.com/waybill-data/waybill/internal/flock"
 )
 
 // lockName is the file in the directory of a store whose flock its one process holds. It is never
@@ -34,24 +35,16 @@ func takeLock(dir string) (*os.File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open lock file: %w", err)
 	}
-	for {
-		err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-		if !errors.Is(err, unix.EINTR) {
-			break
-		}
-	}
-	switch {
-	case err == nil:
-		if err := sign(f); err != nil {
-			return nil, errors.Join(fmt.Errorf("write lock file %s: %w", path, err), f.Close())
-		}
-		return f, nil
-	case errors.Is(err, unix.EWOULDBLOCK):
-		held := heldBy(dir, f)
-		return nil, errors.Join(held, f.Close())
-	default:
+	switch free, err := flock.Try(f, flock.Exclusive); {
+	case err != nil:
 		return nil, errors.Join(fmt.Errorf("lock %s (a file system without flock cannot hold a queue): %w", path, err), f.Close())
+	case !free:
+		return nil, errors.Join(heldBy(dir, f), f.Close())
 	}
+	if err := sign(f); err != nil {
+		return nil, errors.Join(fmt.Errorf("write lock file %s: %w", path, err), f.Close())
+	}
+	return f, nil
 }
 
 // sign writes who has the lock. A full disk does not keep a process from taking it: the

@@ -72,9 +72,18 @@ func (s *session) next(ctx context.Context, subject string, n uint64) (*stored, 
 func (s *session) get(ctx context.Context, api string, request []byte) (*stored, error) {
 	ctx, cancel := context.WithTimeout(ctx, answerWithin)
 	defer cancel()
-	m, err := s.nc.RequestMsgWithContext(ctx, &nats.Msg{Subject: api, Data: request})
-	if err != nil {
+	m, err := direct(ctx, s.nc, api, request)
+	if err != nil && !waybill.Transient(err) {
 		return nil, s.failed(ctx, err)
+	}
+	return m, err
+}
+
+// direct asks for one message by a direct get, nil where there is none.
+func direct(ctx context.Context, nc *nats.Conn, api string, request []byte) (*stored, error) {
+	m, err := nc.RequestMsgWithContext(ctx, &nats.Msg{Subject: api, Data: request})
+	if err != nil {
+		return nil, err
 	}
 	switch status := m.Header.Get(hdrStatus); status {
 	case "":

@@ -11,12 +11,6 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// Headers of a message that was written in an atomic batch; the server keeps them.
-const (
-	batchHeader  = "Nats-Batch-Id"
-	commitHeader = "Nats-Batch-Commit"
-)
-
 // tail is the last message of a stream, as far as mending needs it.
 type tail struct {
 	seq   uint64
@@ -24,17 +18,13 @@ type tail struct {
 }
 
 func lastMessage(ctx context.Context, nc *nats.Conn, stream string) (tail, error) {
-	m, err := nc.RequestWithContext(ctx, "$JS.API.DIRECT.GET."+stream, []byte(`{"last_by_subj":"`+stream+`.>"}`))
-	if err != nil {
-		return tail{}, err
-	}
-	at, err := place(m, stream)
+	m, err := get(ctx, nc, stream, getRequest{Last: stream + ".>"})
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
 		return tail{}, nil
 	}
-	t := tail{seq: at.seq}
-	if m.Header.Get(commitHeader) == "" {
-		t.batch = m.Header.Get(batchHeader)
+	t := tail{seq: m.n}
+	if m.hdr.Get(hdrBatchCommit) == "" {
+		t.batch = m.hdr.Get(hdrBatch)
 	}
 	return t, err
 }

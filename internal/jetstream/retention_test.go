@@ -21,8 +21,9 @@ func held(t *testing.T, s *session) map[string][]uint64 {
 		if err != nil {
 			t.Fatal(err)
 		}
-		out[at.subject] = append(out[at.subject], at.seq)
-		seq = at.seq + 1
+		subject := at.hdr.Get(hdrSubject)
+		out[subject] = append(out[subject], at.n)
+		seq = at.n + 1
 	}
 }
 

@@ -172,7 +172,7 @@ func (v *view) unread(ctx context.Context, s *Stats) (string, error) {
 		}
 		names = append(names, name)
 		messages += subject.Messages
-		bytes += subject.Messages * uint64(last.size+storedOverhead/2)
+		bytes += subject.Messages * uint64(len(last.data)+storedOverhead/2)
 	}
 	if bytes = min(bytes, s.Bytes); bytes <= s.Bytes/2 {
 		return "", nil
@@ -206,7 +206,7 @@ func (v *view) consumer(ctx context.Context, c *consumer) (ConsumerStats, error)
 	if err != nil && !errors.Is(err, jetstream.ErrMsgNotFound) {
 		return out, err
 	}
-	if last.seq <= c.Acked {
+	if last.n <= c.Acked {
 		return out, nil
 	}
 	next, err := get(ctx, v.nc, v.queue.Stream, getRequest{Seq: c.Acked + 1, Next: subject})
@@ -219,7 +219,7 @@ func (v *view) consumer(ctx context.Context, c *consumer) (ConsumerStats, error)
 	out.OldestSeconds = max(0, v.now.Sub(next.at).Seconds())
 	out.Depth = held
 	if c.Acked >= v.info.FirstSeq {
-		out.Depth = min(held, max(1, uint64(float64(last.seq-next.seq+1)*share+0.5)))
+		out.Depth = min(held, max(1, uint64(float64(last.n-next.n+1)*share+0.5)))
 	}
 	out.Bytes = uint64(float64(out.Depth) * float64(v.info.Bytes) / float64(max(v.info.Msgs, 1)))
 	return out, nil

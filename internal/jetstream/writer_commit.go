@@ -187,7 +187,7 @@ func (w *Writer) alien(m *stored, ev *event.Event) string {
 		return "its CloudEvents source is " + strconv.Quote(ev.Source)
 	case ev.Seq == 0 && ev.Kind != event.Position:
 		return "it has no sequence"
-	case m.hdr.Get(hdrMark) == "" && m.hdr.Get(batchHeader) == "":
+	case m.hdr.Get(hdrMark) == "" && m.hdr.Get(hdrBatch) == "":
 		return "it does not say which write it is of"
 	}
 	return ""

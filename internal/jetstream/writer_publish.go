@@ -16,7 +16,8 @@ import (
 	"github.com/waybill-data/waybill/internal/fault"
 )
 
-// The headers of a write. See the NATS server's documentation on atomic batch publishing.
+// The headers of a write, which the server keeps with the message. See the NATS server's
+// documentation on atomic batch publishing.
 const (
 	hdrBatch       = "Nats-Batch-Id"
 	hdrBatchSeq    = "Nats-Batch-Sequence"

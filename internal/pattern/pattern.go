@@ -20,9 +20,9 @@ type Parts struct {
 	// Out go to the targets, from the queue where there is one; none: relay only.
 	Out           []*Hop
 	UntilCaughtUp bool
-	// Filled, if set and there is no In, closes when what others put into the queue is in it:
-	// catching up goes up to there.
-	Filled <-chan struct{}
+	// Filled, if set and there is no In, blocks until what others put into the queue is in it, or
+	// ctx ends: catching up goes up to there.
+	Filled func(ctx context.Context)
 }
 
 // Hop is one way from a reader to a writer: a stream of its own, at a position of its own.

@@ -33,10 +33,7 @@ func Queue(ctx context.Context, p Parts) error {
 			h.MaxBytes *= atOnce / 2
 			in = h.run(inCtx, known, p.UntilCaughtUp, nil)
 		} else if p.UntilCaughtUp && p.Filled != nil {
-			select {
-			case <-p.Filled:
-			case <-inCtx.Done():
-			}
+			p.Filled(inCtx)
 		}
 	})
 	out := each(p.Out, func(h *Hop) error {

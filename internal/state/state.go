@@ -15,8 +15,9 @@ import (
 	"time"
 
 	"github.com/google/uuid"
-	"golang.org/x/sys/unix"
 	_ "modernc.org/sqlite" // the driver
+
+	"github.com/waybill-data/waybill/internal/flock"
 )
 
 // Format is the version of the store's format that this program writes.
@@ -128,20 +129,13 @@ func takeLock(path string) (*os.File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open lock file (set state.sqlite.path to a place that can be written): %w", err)
 	}
-	for {
-		err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-		if !errors.Is(err, unix.EINTR) {
-			break
-		}
-	}
-	switch {
-	case err == nil:
-		return f, nil
-	case errors.Is(err, unix.EWOULDBLOCK):
-		return nil, f.Close()
-	default:
+	switch free, err := flock.Try(f, flock.Exclusive); {
+	case err != nil:
 		return nil, errors.Join(fmt.Errorf("lock %s (a file system without flock cannot hold the state store): %w", path, err), f.Close())
+	case !free:
+		return nil, f.Close()
 	}
+	return f, nil
 }
 
 // identity reads the engine's id, drawing one where there is none. Only the holder of the lock
