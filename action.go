@@ -18,12 +18,14 @@ const (
 	Upsert
 	// Delete removes; a key that is already gone is no error.
 	Delete
+	// Truncate removes all rows of the entity: it has neither key nor row. Only logs yield it.
+	Truncate
 )
 
-var opNames = [...]string{Insert: "insert", Update: "update", Upsert: "upsert", Delete: "delete"}
+var opNames = [...]string{Insert: "insert", Update: "update", Upsert: "upsert", Delete: "delete", Truncate: "truncate"}
 
 func (o Op) String() string {
-	if o >= Insert && o <= Delete {
+	if o >= Insert && o <= Truncate {
 		return opNames[o]
 	}
 	return fmt.Sprintf("op(%d)", o)
@@ -44,15 +46,17 @@ type Change struct {
 	// Entity is the type name: "customer", or "public.customer".
 	Entity string
 	Op     Op
-	// Key identifies the entity; at least one column, none null.
+	// Key identifies the entity; at least one column, none null. Empty for Truncate.
 	Key Row
 	// Row is the entity after the change; a column that is absent is unchanged. Empty for
-	// Delete. It may leave out the key's columns. Where it holds them with other values, an
+	// Delete and Truncate. It may leave out the key's columns. Where it holds them with other values, an
 	// Update changes the key; for Insert and Upsert that is malformed.
 	Row Row
 	// Before is the entity before the change where that is known, else nil.
 	Before Row
-	// Schema describes the rows where the source knows it, else nil.
+	// Schema describes the rows where the source knows it, else nil. A change that has one was
+	// captured from what the source's tables hold, so that it is a fact: an Insert that finds a
+	// row, or an Update or Delete that finds none, shows that somebody else writes at the target.
 	Schema *Schema
 }
 

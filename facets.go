@@ -61,6 +61,32 @@ type Bounded interface {
 	BacklogBound() int64
 }
 
+// Retainer is an optional facet of a Reader whose source keeps its log for it.
+type Retainer interface {
+	// Retained looks at what the source keeps. It may be called beside Next.
+	Retained(ctx context.Context) (Retained, error)
+}
+
+// Retained is what a source keeps in its log for one stream.
+type Retained struct {
+	// Slot is the name under which it does, and Status what the source says of it: PostgreSQL's
+	// wal_status: reserved, extended, unreserved, lost.
+	Slot, Status string
+	// Active: somebody reads it now.
+	Active bool
+	// Bytes of log are kept; Unconfirmed of them are not confirmed by this stream yet.
+	Bytes, Unconfirmed int64
+	// Limit is from how many bytes on an alarm is due; 0: never.
+	Limit int64
+}
+
+// ForeignWrites is an optional facet of a Writer: how many changes found the target other than the
+// stream had left it (see Change.Schema), kept with the position. Valid after Resume, and safe to
+// call beside the other methods.
+type ForeignWrites interface {
+	ForeignWrites() uint64
+}
+
 // Resumed is an optional facet of a Reader: how many actions Open found applied at the
 // target though the source had not seen their acknowledgement. An at-least-once engine would
 // have delivered them twice.

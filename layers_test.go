@@ -37,11 +37,19 @@ var layers = []layer{
 	{pkg: "internal/fault", std: true},
 	{pkg: "internal/envelope", imports: []string{""}, std: true},
 	{pkg: "outbox", imports: []string{"", "internal/envelope"}},
-	{pkg: "internal/postgres", imports: connector},
+	{pkg: "internal/postgres/server", imports: []string{""}},
+	{pkg: "internal/postgres/pgvalue", imports: []string{"", "internal/envelope"}, std: true},
+	{pkg: "internal/postgres/pgoutput", std: true},
+	{pkg: "internal/postgres/poll", imports: append([]string{"internal/postgres/server"}, connector...)},
+	{pkg: "internal/postgres/wal", imports: append([]string{
+		"internal/postgres/server", "internal/postgres/pgoutput", "internal/postgres/pgvalue", "internal/postgres/poll",
+	}, connector...)},
+	{pkg: "internal/postgres/target", imports: append([]string{"internal/postgres/server", "internal/postgres/pgvalue"}, connector...)},
 	{pkg: "internal/sqlite", imports: connector},
 	{pkg: "internal/jetstream", imports: append([]string{"internal/envelope/event", "internal/flock"}, connector...)},
 	{pkg: "internal/pump", imports: []string{"", "internal/fault"}},
 	{pkg: "internal/pattern", imports: []string{"", "internal/pump"}},
+	{pkg: "internal/mapping", imports: []string{"", "internal/envelope", "internal/envelope/spill"}},
 	{pkg: "internal/config"},
 	{pkg: "internal/flock"},
 	{pkg: "internal/state", imports: []string{"internal/flock"}},
@@ -51,7 +59,7 @@ var layers = []layer{
 	{pkg: "internal/demo", imports: []string{"outbox"}}, // judges the engine, so shares no code with it
 	{pkg: "cmd/waybill", imports: []string{
 		"", "outbox", "internal/fault", "internal/envelope", "internal/pump", "internal/pattern", "internal/config", "internal/state",
-		"internal/monitor", "internal/postgres", "internal/sqlite", "internal/jetstream", "internal/demo",
+		"internal/monitor", "internal/mapping", "internal/postgres/poll", "internal/postgres/wal", "internal/postgres/target", "internal/sqlite", "internal/jetstream", "internal/demo",
 	}},
 }
 
@@ -197,10 +205,10 @@ func TestLayerTestBites(t *testing.T) {
 	for _, p := range []pkg{
 		{ImportPath: module, Imports: []string{"golang.org/x/sync/errgroup"}},
 		{ImportPath: module, Imports: []string{module + "/internal/fault"}},
-		{ImportPath: module + "/internal/sqlite", Imports: []string{module + "/internal/postgres"}},
+		{ImportPath: module + "/internal/sqlite", Imports: []string{module + "/internal/postgres/target"}},
 		{ImportPath: module + "/internal/postgres/pgwire", Imports: []string{module + "/internal/pump"}},
-		{ImportPath: module + "/internal/postgres", Imports: []string{module + "/internal/config"}},
-		{ImportPath: module + "/internal/postgres", Imports: []string{module + "/internal/envelope/event"}},
+		{ImportPath: module + "/internal/postgres/target", Imports: []string{module + "/internal/config"}},
+		{ImportPath: module + "/internal/postgres/target", Imports: []string{module + "/internal/envelope/event"}},
 		{ImportPath: module + "/internal/jetstream", Imports: []string{module + "/internal/sqlite"}},
 		{ImportPath: module + "/internal/jetstream", Imports: []string{module + "/internal/pattern"}},
 		{ImportPath: module + "/internal/envelope/event", Imports: []string{"github.com/nats-io/nats.go"}},

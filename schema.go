@@ -6,6 +6,8 @@ package waybill
 type Schema struct {
 	// Entity is the type name that the changes carry.
 	Entity string `json:"entity"`
+	// System is whose names the types are: "postgres", "sqlite".
+	System string `json:"system,omitempty"`
 	// Columns are in the source's order, each name once.
 	Columns []SchemaColumn `json:"columns"`
 	// Key are the columns of the primary key, or of what stands for one; may be empty.
@@ -21,6 +23,10 @@ type SchemaColumn struct {
 	Name string `json:"name"`
 	// Type is the source's own name of the type, with its modifiers: "numeric(10,2)".
 	Type string `json:"type"`
+	// Base is the system's built-in type that a type of the user's own is read as: what is under
+	// a domain, "text" for an enum or a type that an extension brought. Empty where Type is
+	// built in.
+	Base string `json:"base,omitempty"`
 	// NotNull: the source holds no null in it.
 	NotNull bool `json:"notnull,omitempty"`
 }

@@ -17,7 +17,20 @@ const (
 	// By convention a timestamp with time zone is RFC 3339 in UTC with microseconds, binary
 	// data base64 (or `\x` and hexadecimal digits), NaN and infinities are strings.
 	JSON
+	// Native is the source's own encoding, as its wire protocol carries it; Encoding reads it.
+	// Whoever does not know that encoding takes the value as JSON.
+	Native
 )
+
+// Encoding is how a source encodes the values of one of its types. It is shared by all values
+// of a column and safe for concurrent use.
+type Encoding interface {
+	// AppendJSON appends the value as JSON (see JSON; never the literal null). The error is for
+	// bytes that are not of this encoding and holds no value.
+	AppendJSON(dst, raw []byte) ([]byte, error)
+	// String names the type for people: "numeric(10,2)".
+	String() string
+}
 
 // Value is the content of one column, in the form in which it was captured. A column
 // that is absent from a Row is unchanged; a Value that is Null is null.
@@ -25,17 +38,40 @@ type Value struct {
 	Form Form
 	// Raw is the encoded value. It is shared, never modified.
 	Raw []byte
+	// Encoding is set for Native, and for nothing else.
+	Encoding Encoding
 }
 
 // IsNull reports whether v is the SQL null.
 func (v Value) IsNull() bool { return v.Form == Null }
 
+// AppendJSON appends the value as JSON; null as the literal null.
+func (v Value) AppendJSON(dst []byte) ([]byte, error) {
+	switch v.Form {
+	case Null:
+		return append(dst, "null"...), nil
+	case Native:
+		return v.Encoding.AppendJSON(dst, v.Raw)
+	}
+	return append(dst, v.Raw...), nil
+}
+
+// AsJSON is the value in the form JSON, or Null.
+func (v Value) AsJSON() (Value, error) {
+	if v.Form != Native {
+		return v, nil
+	}
+	raw, err := v.Encoding.AppendJSON(nil, v.Raw)
+	return Value{Form: JSON, Raw: raw}, err
+}
+
 // String is the value as JSON text, for messages meant for people.
 func (v Value) String() string {
-	if v.Form == Null {
-		return "null"
+	text, err := v.AppendJSON(nil)
+	if err != nil {
+		return "?"
 	}
-	return string(v.Raw)
+	return string(text)
 }
 
 // Column is a named value.
@@ -67,7 +103,7 @@ func (r Row) Size() int {
 }
 
 // Equal reports whether two rows have the same columns in the same order with the same
-// bytes. 1.0 and 1 are different.
+// bytes in the same form. 1.0 and 1 are different.
 func (r Row) Equal(o Row) bool {
 	if len(r) != len(o) {
 		return false

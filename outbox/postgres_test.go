@@ -14,7 +14,7 @@ import (
 	"github.com/jackc/pgx/v5/stdlib"
 
 	"github.com/waybill-data/waybill"
-	"github.com/waybill-data/waybill/internal/postgres"
+	"github.com/waybill-data/waybill/internal/postgres/poll"
 	"github.com/waybill-data/waybill/internal/testenv"
 	"github.com/waybill-data/waybill/outbox"
 )
@@ -24,7 +24,7 @@ func openPostgres(t *testing.T, install bool) (url string, reader waybill.Reader
 	t.Helper()
 	url = testenv.Postgres(t).URL
 	testenv.Exec(t, url, customerTable)
-	source := postgres.NewOutbox(postgres.SourceOptions{URL: url, Stream: "p/t"})
+	source := poll.NewReader(poll.Options{URL: url, Stream: "p/t"})
 	if install {
 		if err := source.Install(t.Context(), "p/t"); err != nil {
 			t.Fatal(err)

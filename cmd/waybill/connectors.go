@@ -9,7 +9,8 @@ import (
 	"github.com/waybill-data/waybill"
 	"github.com/waybill-data/waybill/internal/config"
 	"github.com/waybill-data/waybill/internal/jetstream"
-	"github.com/waybill-data/waybill/internal/postgres"
+	"github.com/waybill-data/waybill/internal/postgres/poll"
+	"github.com/waybill-data/waybill/internal/postgres/target"
 	"github.com/waybill-data/waybill/internal/sqlite"
 )
 
@@ -27,7 +28,7 @@ func newSourceReader(p *config.Pipeline, stream string, log *slog.Logger) (waybi
 	b := p.Batch
 	switch s := p.Source; {
 	case s.Postgres != nil:
-		return postgres.NewOutbox(postgres.SourceOptions{
+		return poll.NewReader(poll.Options{
 			URL: s.Postgres.URL, Stream: stream,
 			MaxActions: b.MaxActions, MaxBytes: b.MaxBytes, MaxDelay: b.MaxDelay, Log: log,
 		}), nil
@@ -45,7 +46,7 @@ func newSourceReader(p *config.Pipeline, stream string, log *slog.Logger) (waybi
 func newWriter(p *config.Pipeline, t *config.Target, owner string, log *slog.Logger) (waybill.Writer, error) {
 	switch {
 	case t.Postgres != nil:
-		return postgres.NewWriter(postgres.TargetOptions{URL: t.Postgres.URL, Schema: t.Postgres.Schema, Owner: owner, Log: log}), nil
+		return target.NewWriter(target.Options{URL: t.Postgres.URL, Schema: t.Postgres.Schema, Owner: owner, Log: log}), nil
 	case t.SQLite != nil:
 		return sqlite.NewWriter(sqlite.TargetOptions{Path: t.SQLite.Path, Owner: owner, Log: log}), nil
 	}

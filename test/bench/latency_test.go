@@ -8,7 +8,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/waybill-data/waybill/internal/postgres"
+	"github.com/waybill-data/waybill/internal/postgres/poll"
+	pgtarget "github.com/waybill-data/waybill/internal/postgres/target"
 	"github.com/waybill-data/waybill/internal/testenv"
 )
 
@@ -20,7 +21,7 @@ func commitToVisible(t *testing.T, url string) *latency {
 	l := &latency{rate: 1000, actions: 20_000}
 	source, target := fresh(t, url, "latency_source"), fresh(t, url, "latency_target")
 	testenv.Exec(t, target, makeTarget)
-	r := postgres.NewOutbox(postgres.SourceOptions{URL: source, Stream: "bench/target", MaxActions: 1000, MaxBytes: 4 << 20, MaxDelay: 5 * time.Millisecond})
+	r := poll.NewReader(poll.Options{URL: source, Stream: "bench/target", MaxActions: 1000, MaxBytes: 4 << 20, MaxDelay: 5 * time.Millisecond})
 	if err := r.Install(context.Background(), "bench/target"); err != nil {
 		t.Fatal(err)
 	}
@@ -28,7 +29,7 @@ func commitToVisible(t *testing.T, url string) *latency {
 	defer cancel()
 	engine := make(chan error, 1)
 	go func() {
-		engine <- run(ctx, "bench/target", r, postgres.NewWriter(postgres.TargetOptions{URL: target}), false)
+		engine <- run(ctx, "bench/target", r, pgtarget.NewWriter(pgtarget.Options{URL: target}), false)
 	}()
 
 	committed := make([]time.Time, l.actions)

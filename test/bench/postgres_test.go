@@ -12,7 +12,8 @@ import (
 
 	"github.com/waybill-data/waybill"
 	"github.com/waybill-data/waybill/internal/envelope"
-	"github.com/waybill-data/waybill/internal/postgres"
+	"github.com/waybill-data/waybill/internal/postgres/poll"
+	pgtarget "github.com/waybill-data/waybill/internal/postgres/target"
 	"github.com/waybill-data/waybill/internal/testenv"
 )
 
@@ -65,7 +66,7 @@ func drainOutbox(t *testing.T, url string) []comparison {
 		testenv.Exec(t, target, makeTarget+"; drop schema if exists waybill cascade")
 		fillOutbox(t, source, "bench/target")
 		direct.ours = append(direct.ours, rate(t, *scale, func(ctx context.Context) error {
-			return run(ctx, "bench/target", outboxOf(source, "bench/target"), postgres.NewWriter(postgres.TargetOptions{URL: target}), true)
+			return run(ctx, "bench/target", outboxOf(source, "bench/target"), pgtarget.NewWriter(pgtarget.Options{URL: target}), true)
 		}))
 		expect(t, target, *scale)
 
@@ -78,8 +79,8 @@ func drainOutbox(t *testing.T, url string) []comparison {
 	return []comparison{direct, queued}
 }
 
-func outboxOf(source, stream string) *postgres.Outbox {
-	return postgres.NewOutbox(postgres.SourceOptions{URL: source, Stream: stream, MaxActions: *batch, MaxBytes: 4 << 20})
+func outboxOf(source, stream string) *poll.Reader {
+	return poll.NewReader(poll.Options{URL: source, Stream: stream, MaxActions: *batch, MaxBytes: 4 << 20})
 }
 
 func fresh(t *testing.T, url, name string) string {
@@ -218,7 +219,7 @@ func applyPostgres(t *testing.T, url string) comparison {
 
 		testenv.Exec(t, target, makeTarget+"; drop schema if exists waybill cascade")
 		testenv.Exec(t, target, "checkpoint")
-		w := postgres.NewWriter(postgres.TargetOptions{URL: target})
+		w := pgtarget.NewWriter(pgtarget.Options{URL: target})
 		c.ours = append(c.ours, writeAll(t, n, w, batches))
 		expect(t, target, n)
 	}

@@ -16,7 +16,7 @@ import (
 
 	"github.com/waybill-data/waybill/internal/jetstream"
 	"github.com/waybill-data/waybill/internal/pattern"
-	"github.com/waybill-data/waybill/internal/postgres"
+	pgtarget "github.com/waybill-data/waybill/internal/postgres/target"
 	"github.com/waybill-data/waybill/internal/testenv"
 )
 
@@ -111,7 +111,7 @@ func throughQueue(t *testing.T, source, target string) float64 {
 	in := hop("bench/embedded", outboxOf(source, "bench/embedded"), jetstream.NewWriter(q, jetstream.WriterOptions{Subject: "bench"}))
 	out := hop("bench/postgres",
 		jetstream.NewReader(q, jetstream.ReaderOptions{Subject: "bench", Stream: "bench/postgres", MaxActions: *batch, MaxBytes: 4 << 20}),
-		postgres.NewWriter(postgres.TargetOptions{URL: target}))
+		pgtarget.NewWriter(pgtarget.Options{URL: target}))
 	v := rate(t, *scale, func(ctx context.Context) error {
 		return pattern.Queue(ctx, pattern.Parts{In: in, Out: []*pattern.Hop{out}, UntilCaughtUp: true})
 	})

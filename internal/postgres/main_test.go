@@ -1,9 +1,0 @@
-package postgres
-
-import (
-	"testing"
-
-	"github.com/waybill-data/waybill/internal/testenv"
-)
-
-func TestMain(m *testing.M) { testenv.Main(m) }

@@ -1,0 +1,303 @@
+package target
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/waybill-data/waybill"
+	"github.com/waybill-data/waybill/internal/fault"
+	"github.com/waybill-data/waybill/internal/postgres/server"
+)
+
+// schemaAge is how old the writer's view of the target's tables may get. Most changes of a
+// table show in a failing statement; a foreign key that was added does not.
+const schemaAge = time.Minute
+
+// maxKinds bounds how many kinds of changes (table, operation, set of columns) are remembered,
+// maxShapes how many orders of columns for each entity.
+const (
+	maxKinds  = 2000
+	maxShapes = 256
+)
+
+// maxArrays bounds the memory, in bytes, that is kept for encoding the next statements.
+const maxArrays = 16 << 20
+
+// apply writes the batch: set-based first, and where the server refuses that, change by change in
+// source order, which either succeeds or shows which change is refused. Where that shows at the end
+// of an action only, the constraints are checked after each of its changes, to name the one.
+func (w *Writer) apply(ctx context.Context, b waybill.Batch) error {
+	if time.Since(w.schema.readAt) > schemaAge || len(w.schema.kinds) > maxKinds {
+		w.forgetTables()
+	}
+	single, fresh := false, len(w.schema.tables) == 0
+	var late *stepError // a constraint that was violated at the end of an action
+	for {
+		if err := w.link.trim(ctx, false); err != nil {
+			return server.Classify(err, "write to the target")
+		}
+		err := w.attempt(ctx, b, single, late)
+		var lost *lostError
+		var step *stepError
+		var refused *refusedError
+		switch {
+		case err == nil:
+			fault.Hit(fault.WriteCommitted)
+			return nil
+		case errors.As(err, &lost):
+			return w.lost(ctx, b, server.Classify(lost.err, "write to the target"))
+		case errors.As(err, &refused) && !fresh, errors.As(err, &step) && step.stale() && !fresh:
+			fresh = true
+			w.forgetTables()
+			if err := w.link.trim(ctx, true); err != nil {
+				return server.Classify(err, "write to the target")
+			}
+		case refused != nil:
+			return w.unlessFenced(ctx, b, refused.refusal(b))
+		case step == nil:
+			return err
+		case step.fenced():
+			return w.fenced()
+		case !step.refusable():
+			return w.explainStep(ctx, step)
+		case late == nil && single && step.step.what == stepConstraints:
+			late = step
+		case single:
+			if late != nil && !step.same(late) {
+				step = late // that was a violation which the action mends
+			}
+			return w.unlessFenced(ctx, b, w.refusal(ctx, b, step))
+		default:
+			single = true
+			w.single++
+			w.log.Debug("applying a batch change by change", "stream", w.stream, "actions", len(b.Actions), "because", step.pg.Code)
+		}
+	}
+}
+
+// forgetTables has the definitions of the target's tables read again.
+func (w *Writer) forgetTables() {
+	w.schema.forget()
+	w.plan = newApplyPlan(w.schema)
+}
+
+// unlessFenced returns err, unless another worker has the stream: then what the target refused
+// may be what the other has written already.
+func (w *Writer) unlessFenced(ctx context.Context, b waybill.Batch, err error) error {
+	var position string
+	var epoch int64
+	qerr := w.link.conn.QueryRow(ctx, "SELECT position, epoch FROM waybill.position WHERE stream = $1", w.stream).Scan(&position, &epoch)
+	switch {
+	case errors.Is(qerr, pgx.ErrNoRows):
+		return w.fenced()
+	case qerr != nil:
+		return server.Classify(qerr, "read the position at the target")
+	case waybill.Position(position) != b.After || epoch != w.epoch:
+		return w.fenced()
+	}
+	return err
+}
+
+// refusedError is a refusedChange of a certain action.
+type refusedError struct {
+	*refusedChange
+	action int
+	in     *waybill.Change
+}
+
+func (e *refusedError) Error() string { return e.reason }
+
+// attempt runs one transaction. Unless it returns nil, nothing of it is left; a lostError
+// leaves that open. Late is the failure of an action whose constraints are to be checked early.
+func (w *Writer) attempt(ctx context.Context, b waybill.Batch, single bool, late *stepError) (err error) {
+	t := &applyTx{w: w, ctx: ctx, sent: w.steps[:0], late: late}
+	defer func() {
+		w.steps = t.sent[:0]
+		if err != nil {
+			t.abort()
+		}
+	}()
+	w.plan.reset()
+	w.plan.single = single
+	if fault.Broken(fault.PositionFirst) {
+		if err := t.begin(); err != nil {
+			return err
+		}
+		t.position(b)
+		t.again()
+	}
+	for i := range b.Actions {
+		if err := t.addAction(&b.Actions[i], i); err != nil {
+			return err
+		}
+	}
+	if err := t.flush(); err != nil {
+		return err
+	}
+	if !fault.Broken(fault.PositionFirst) {
+		if fault.Broken(fault.PositionApart) {
+			t.again()
+		}
+		t.position(b)
+	}
+	if err := t.pass(fault.WritePosition); err != nil {
+		return err
+	}
+	t.commit()
+	return t.drain()
+}
+
+// addAction plans the action's changes and sends what the plan cannot hold.
+func (t *applyTx) addAction(a *waybill.Action, index int) error {
+	plan := t.w.plan
+	from := len(plan.groups)
+	if list, ok := a.Changes.(waybill.ChangeList); ok { // the usual case, without an iterator's allocations
+		for i := range list {
+			if err := t.addChange(&list[i], index, &from); err != nil {
+				return err
+			}
+		}
+	} else if a.Changes != nil {
+		for c, err := range a.Changes.All() {
+			if err != nil {
+				return fmt.Errorf("read the changes of action %s again: %w", a.ID, err)
+			}
+			if err := t.addChange(c, index, &from); err != nil {
+				return err
+			}
+		}
+	}
+	if plan.single {
+		plan.arrange(from)
+		if plan.deferrable {
+			return t.checkAction(index)
+		}
+	}
+	return nil
+}
+
+// addChange plans one change; from is the first group of its action in the plan.
+func (t *applyTx) addChange(c *waybill.Change, action int, from *int) (err error) {
+	plan := t.w.plan
+	table := plan.schema.tables[c.Entity]
+	if table == nil {
+		if table, err = t.load(c.Entity); err != nil {
+			return err
+		}
+	}
+	var refused *refusedChange
+	if table == nil {
+		refused = unknownTable(plan.schema, c.Entity)
+	} else {
+		refused = plan.add(c, table, action)
+	}
+	if refused != nil {
+		return &refusedError{refusedChange: refused, action: action, in: c}
+	}
+	if !plan.full() {
+		return nil
+	}
+	*from = 0
+	if err := t.flush(); err != nil {
+		return err
+	}
+	return t.drain()
+}
+
+// load reads a table's definition; before that, answers are waited for.
+func (t *applyTx) load(entity string) (*targetTable, error) {
+	if err := t.drain(); err != nil {
+		return nil, err
+	}
+	return t.w.schema.load(t.ctx, t.w.link.conn, entity)
+}
+
+// checkAction has the server check the constraints that wait for the commit at the end of each
+// action, so that the action at fault is known.
+func (t *applyTx) checkAction(index int) error {
+	if err := t.flush(); err != nil || !t.begun {
+		return err
+	}
+	t.control("SET CONSTRAINTS ALL IMMEDIATE", sentStep{what: stepConstraints, action: index})
+	t.control("SET CONSTRAINTS ALL DEFERRED", sentStep{})
+	return nil
+}
+
+// flush sends what is planned.
+func (t *applyTx) flush() error {
+	plan := t.w.plan
+	if err := t.begin(); err != nil {
+		return err
+	}
+	if plan.deferrable && !t.relaxed {
+		t.relaxed = true
+		t.control("SET CONSTRAINTS ALL DEFERRED", sentStep{})
+	}
+	if !plan.single {
+		plan.arrange(0)
+	}
+	for _, g := range plan.groups {
+		if err := t.sendGroup(g); err != nil {
+			return err
+		}
+		t.data++
+		if t.data == 1 {
+			if err := t.pass(fault.WriteData); err != nil {
+				return err
+			}
+			if fault.Broken(fault.SplitAction) {
+				t.again()
+			}
+		}
+	}
+	plan.reset()
+	return nil
+}
+
+// sendGroup encodes a group and sends its statements.
+func (t *applyTx) sendGroup(g *changeGroup) error {
+	columns := g.kind.columns()
+	asText, params, marks := make([]byte, len(columns)), make([][]byte, len(columns)), make([]int, len(columns)+1)
+	buf := t.w.arrays[:0]
+	for i, n := range columns {
+		col := &g.kind.table.columns[n]
+		for {
+			var ok bool
+			var refused *refusedChange
+			buf, ok, refused = appendArray(buf, col, asText[i] == 1, t.w.plan, g, i)
+			if refused != nil {
+				return &refusedError{refusedChange: refused, action: refused.change.action, in: &refused.change.Change}
+			}
+			if ok {
+				break
+			}
+			asText[i] = 1
+		}
+		marks[i+1] = len(buf)
+	}
+	for i := range columns {
+		params[i] = buf[marks[i]:marks[i+1]]
+	}
+	if cap(buf) <= maxArrays {
+		t.w.arrays = buf
+	}
+	first := &t.w.plan.changes[g.items[0]]
+	step := sentStep{what: stepData, kind: g.kind, action: first.action}
+	if t.w.plan.single {
+		change := first.Change
+		step.change = &change
+	}
+	for _, s := range g.kind.statementsFor(asText) {
+		t.query(s.sql, s.oids, params, step)
+	}
+	if t.late != nil && t.late.step.action == step.action {
+		step.what = stepConstraints
+		t.control("SET CONSTRAINTS ALL IMMEDIATE", step)
+		t.control("SET CONSTRAINTS ALL DEFERRED", sentStep{})
+	}
+	return nil
+}

@@ -1,0 +1,34 @@
+package target
+
+import (
+	"database/sql"
+	"testing"
+
+	_ "github.com/jackc/pgx/v5/stdlib"
+
+	"github.com/waybill-data/waybill"
+	"github.com/waybill-data/waybill/internal/conformance"
+	"github.com/waybill-data/waybill/internal/testenv"
+)
+
+func TestWriterConformance(t *testing.T) {
+	conformance.TestWriter(t, func(t *testing.T) conformance.Target {
+		db := testenv.Postgres(t)
+		// The test user is called waybill, and "$user" comes first in the default search_path.
+		handle, err := sql.Open("pgx", db.URL+"&search_path=public")
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = handle.Close() })
+		return conformance.Target{
+			New: func(_ testing.TB, owner string) waybill.Writer {
+				return NewWriter(Options{URL: db.URL, Owner: owner})
+			},
+			DB:     handle,
+			Prefix: "waybill.",
+			Expire: func(t testing.TB) {
+				testenv.Exec(t, db.URL, "UPDATE waybill.lease SET expires_at = clock_timestamp() - interval '1 s'")
+			},
+		}
+	})
+}
