@@ -39,12 +39,13 @@ type Cluster struct {
 }
 
 // Postgres returns an empty database, dropped when the test ends. The server behind it is
-// shared by the tests of the package, and does not fsync.
+// shared by the tests of the package, writes the log as logical replication needs it, and does
+// not fsync.
 func Postgres(t testing.TB) *Database {
 	t.Helper()
 	shared.Lock()
 	if shared.cluster == nil && shared.err == nil {
-		shared.cluster, shared.err = newCluster([]string{"fsync=off"})
+		shared.cluster, shared.err = newCluster([]string{"fsync=off", "wal_level=logical", "max_replication_slots=50", "max_wal_senders=50"})
 		if shared.err == nil {
 			shared.err = shared.cluster.start()
 		}
