@@ -201,13 +201,7 @@ func TestTwoPipelinesOneQueue(t *testing.T) {
 	e.want(128 + int(sigterm))
 	e = s.run("")
 	s.grows("they go on after a restart", e)
-	stats := stop()
-	eventually(t, "everything has arrived", func() bool { return e.ended() || s.judge().Lost == 0 })
-	e.signal(sigterm)
-	e.want(128 + int(sigterm))
-	s.catchUp("").want(0)
-	s.clean(stats.Committed)
-	s.unseen(seen())
+	s.arrives(e, stop, seen)
 }
 
 // TestPause: one of two targets is paused under load. Its position stands still while the queue fills
@@ -248,13 +242,7 @@ func TestPause(t *testing.T) {
 	stands("after a kill")
 	start(t, "", "resume", "crm/one", "-f", s.config).want(0)
 	eventually(t, "the target goes on", func() bool { return e.ended() || s.arrivedAt(one) > arrived })
-	stats := stop()
-	eventually(t, "everything has arrived", func() bool { return e.ended() || s.judge().Lost == 0 })
-	e.signal(sigterm)
-	e.want(128 + int(sigterm))
-	s.catchUp("").want(0)
-	s.clean(stats.Committed)
-	s.unseen(seen())
+	s.arrives(e, stop, seen)
 }
 
 // TestPauseWithoutQueue: a paused pipeline leaves everything at the source.
@@ -299,4 +287,16 @@ func (s *scenario) positionAt(t *target) (position string) {
 		s.t.Fatalf("read the position at target %s: %v", t.name, err)
 	}
 	return position
+}
+
+// arrives ends the load, waits until everything is at the targets, ends the engine, and judges.
+func (s *scenario) arrives(e *engine, stop func() judge.Stats, seen func() judge.Sighting) {
+	s.t.Helper()
+	stats := stop()
+	eventually(s.t, "everything has arrived", func() bool { return e.ended() || s.judge().Lost == 0 })
+	e.signal(sigterm)
+	e.want(128 + int(sigterm))
+	s.catchUp("").want(0)
+	s.clean(stats.Committed)
+	s.unseen(seen())
 }
