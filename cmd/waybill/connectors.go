@@ -27,7 +27,7 @@ const (
 func newSourceReader(p *config.Pipeline, stream string, log *slog.Logger) (waybill.Reader, error) {
 	b := p.Batch
 	switch s := p.Source; {
-	case s.Postgres != nil:
+	case s.Postgres != nil && !s.Postgres.Log():
 		return poll.NewReader(poll.Options{
 			URL: s.Postgres.URL, Stream: stream,
 			MaxActions: b.MaxActions, MaxBytes: b.MaxBytes, MaxDelay: b.MaxDelay, Log: log,

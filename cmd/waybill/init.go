@@ -14,7 +14,7 @@ import (
 
 func (a *app) newInitCommand() *cobra.Command {
 	var (
-		pattern, source string
+		pattern, source, capture string
 		targets         []string
 		force           bool
 	)
@@ -25,12 +25,13 @@ func (a *app) newInitCommand() *cobra.Command {
 or to the file that --config names. With a queue, source or target may be none: a pipeline
 that only fills the queue, or only empties it.`,
 		Example: `  waybill init --source postgres --target postgres
+  waybill init --source postgres --capture changes --target postgres
   waybill init --source sqlite --target sqlite -f local.yaml
   waybill init --pattern queue --source postgres --target postgres,sqlite
   waybill init --pattern queue --source postgres --target none`,
 		Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
-			text, err := config.Example(pattern, source, targets...)
+			text, err := config.Example(pattern, source, capture, targets...)
 			if err != nil {
 				return &usageError{err}
 			}
@@ -43,6 +44,7 @@ that only fills the queue, or only empties it.`,
 	flags := cmd.Flags()
 	flags.StringVar(&pattern, "pattern", "push", "communication `PATTERN`: push or queue")
 	flags.StringVar(&source, "source", kindPostgres, "`KIND` of the source: postgres, sqlite, or with a queue none")
+	flags.StringVar(&capture, "capture", "", "`WHAT` to read of the source: outbox (the default), or of postgres changes")
 	flags.StringSliceVar(&targets, "target", []string{kindPostgres}, "`KIND` of the target: postgres, sqlite, or with a queue none; several with commas between")
 	flags.BoolVar(&force, "force", false, "overwrite the file if it exists")
 	return cmd

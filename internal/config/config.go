@@ -57,6 +57,7 @@ func Parse(name string, data []byte, env func(string) (string, bool)) (*Config, 
 	checkParts(top, out)
 	checkStreams(top, out)
 	checkTargets(top, out)
+	checkLogs(top, out)
 	shareQueues(top, out)
 	checkState(top, out)
 	checkAdmin(top, out)
@@ -78,10 +79,13 @@ func build(name string, top *value) *Config {
 		c.Pipelines = append(c.Pipelines, Pipeline{
 			Name:    p.name,
 			Pattern: p.get("pattern").str(),
-			Source:  buildSource(p.get("source")),
+			Source:  buildSource(&p),
 			Queue:   buildQueue(p.get("queue", queueEnd)),
 			Targets: buildTargets(&p),
 			Refusal: p.get("on_refusal").str(),
+			Create:  p.get("create").yes(),
+			Evolve:  p.get("evolve").yes(),
+			Mapping: buildMapping(&p),
 			Batch: Batch{
 				MaxActions: int(batch.get("max_actions").n()),
 				MaxBytes:   batch.get("max_bytes").n(),
@@ -94,14 +98,24 @@ func build(name string, top *value) *Config {
 	return c
 }
 
-func buildSource(v *value) Source {
+func buildSource(p *pipelineValue) Source {
+	v := p.get("source")
 	if pg := v.get("postgres"); pg != nil {
-		return Source{Postgres: &PostgresSource{
+		s := &PostgresSource{
 			URL:      pg.get("url").str(),
 			Capture:  pg.get("capture").str(),
 			Read:     pg.get("outbox", "read").str(),
+			Tables:   pg.get("tables").texts(),
+			SlotName: pg.get("slot").str(),
 			Snapshot: pg.get("snapshot").str(),
-		}}
+		}
+		if s.Capture == captureChanges {
+			s.Read = readWAL
+		}
+		if s.Log() {
+			s.MaxSlotBytes = p.get("max_slot_bytes").n()
+		}
+		return Source{Postgres: s}
 	}
 	if lite := v.get("sqlite"); lite != nil {
 		return Source{SQLite: &SQLiteSource{Path: lite.get("path").str(), Capture: lite.get("capture").str()}}

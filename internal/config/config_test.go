@@ -103,7 +103,7 @@ func TestEverySetting(t *testing.T) {
 		Admin: Admin{Listen: "0.0.0.0:9000", Token: "SECRET-token"},
 		Pipelines: []Pipeline{
 			{
-				Name: "crm", Pattern: "push", Refusal: "stop", Line: 4, Column: 3,
+				Name: "crm", Pattern: "push", Refusal: "stop", Create: true, Evolve: true, Line: 4, Column: 3,
 				Source: Source{Postgres: &PostgresSource{
 					URL: "postgres://app:SECRET-env@db.example.com:5432/master", Capture: "outbox", Read: "poll", Snapshot: "never",
 				}},
@@ -111,13 +111,13 @@ func TestEverySetting(t *testing.T) {
 				Batch:   Batch{MaxActions: 250, MaxBytes: 64 << 20, MaxDelay: 10 * time.Second},
 			},
 			{
-				Name: "billing-2", Pattern: "push", Refusal: "stop", Line: 14, Column: 3,
+				Name: "billing-2", Pattern: "push", Refusal: "stop", Create: true, Evolve: true, Line: 14, Column: 3,
 				Source:  Source{SQLite: &SQLiteSource{Path: "pa$th/master.db", Capture: "outbox"}},
 				Targets: []Target{{Name: "postgres", Postgres: &PostgresTarget{URL: "postgres://b:SECRET-literal@10.0.0.7/billing?sslmode=require", Schema: "sales"}}},
 				Batch:   Batch{MaxActions: 1, MaxBytes: 1 << 10, MaxDelay: 0},
 			},
 			{
-				Name: "queued", Pattern: "queue", Refusal: "stop", Line: 27, Column: 3,
+				Name: "queued", Pattern: "queue", Refusal: "stop", Create: true, Evolve: true, Line: 27, Column: 3,
 				Source: Source{SQLite: &SQLiteSource{Path: "master.db", Capture: "outbox"}},
 				Queue: Queue{Embedded: &EmbeddedQueue{
 					Dir: "other/queue", Stream: "master", MaxBytes: 64 << 30, Keep: 24 * time.Hour,
@@ -130,17 +130,68 @@ func TestEverySetting(t *testing.T) {
 				Batch: Batch{MaxActions: 1000, MaxBytes: 4 << 20, MaxDelay: 5 * time.Millisecond},
 			},
 			{
-				Name: "taken", Pattern: "queue", Refusal: "stop", Line: 42, Column: 3,
+				Name: "taken", Pattern: "queue", Refusal: "stop", Create: true, Evolve: true, Line: 42, Column: 3,
 				Queue: Queue{Embedded: &EmbeddedQueue{
 					Dir: "other/queue", Stream: "foreign", MaxBytes: 8 << 30, Listen: "0.0.0.0:4222", Token: "SECRET-queue", Subject: "orders",
 				}},
 				Targets: []Target{{Name: "sqlite", SQLite: &SQLiteTarget{Path: "orders.db"}}},
 				Batch:   Batch{MaxActions: 1000, MaxBytes: 4 << 20, MaxDelay: 5 * time.Millisecond},
 			},
+			{
+				Name: "changed", Pattern: "push", Refusal: "stop", Line: 46, Column: 3,
+				Source: Source{Postgres: &PostgresSource{
+					URL: "postgres://h/db", Capture: "changes", Read: "wal", Snapshot: "never",
+					Tables: []string{"public.customer", "public.order*"}, SlotName: "the_slot_1",
+				}},
+				Targets: []Target{{Name: "sqlite", SQLite: &SQLiteTarget{Path: "changed.db"}}},
+				Mapping: everyRule(),
+				Batch:   Batch{MaxActions: 1000, MaxBytes: 4 << 20, MaxDelay: 5 * time.Millisecond},
+			},
+			{
+				Name: "logged", Pattern: "push", Refusal: "stop", Create: true, Evolve: true, Line: 70, Column: 3,
+				Source:  Source{Postgres: &PostgresSource{URL: "postgres://h/db", Capture: "outbox", Read: "wal", Snapshot: "never", MaxSlotBytes: 1 << 30}},
+				Targets: []Target{{Name: "a", SQLite: &SQLiteTarget{Path: "la.db"}}, {Name: "b", SQLite: &SQLiteTarget{Path: "lb.db"}}},
+				Batch:   Batch{MaxActions: 1000, MaxBytes: 4 << 20, MaxDelay: 5 * time.Millisecond},
+			},
 		},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("- want, + got:\n%s", diff)
+	}
+}
+
+// everyRule is the mapping of everything.good.yml.
+func everyRule() []Rule {
+	const path = `pipelines.changed.mapping."public.customer"`
+	at := func(line, column int, path string) Place { return Place{line, column, path} }
+	return []Rule{
+		{
+			Entity: "public.customer", To: "crm.contact", Columns: map[string]string{"id": "contact_id", "full_name": "name"},
+			Only: []string{"full_name", "phones"}, Drop: []string{"password_hash"},
+			Set: []Expression{
+				{Column: "source", Text: "'master'", Place: at(64, 23, path+".set.source")},
+				{Column: "email", Text: "row.email.lowerAscii()", Place: at(64, 42, path+".set.email")},
+			},
+			Where:    &Expression{Text: "row.country == 'FI'", Place: at(65, 16, path+".where")},
+			Types:    map[string]string{"id": "bigint", "born": "date"},
+			Children: []Child{{Column: "phones", To: "crm.phone", Key: []string{"id"}, Parent: map[string]string{"customer_id": "id"}, Place: at(67, 20, path+".children.phones")}},
+			Create:   true, Place: at(59, 7, path),
+		},
+		{Entity: "public.order", Evolve: true, Place: at(69, 7, `pipelines.changed.mapping."public.order"`)},
+	}
+}
+
+// TestSlots: a slot has a name of its own for each consumer of the log.
+func TestSlots(t *testing.T) {
+	s := &PostgresSource{}
+	for stream, want := range map[string]string{"crm/postgres": "waybill_crm_postgres", "Erp-2/EU_west": "waybill_erp_2_eu_west"} {
+		if got := s.Slot(stream); got != want {
+			t.Errorf("slot of %s is %s, want %s", stream, got, want)
+		}
+	}
+	s.SlotName = "own"
+	if got := s.Slot("crm/postgres"); got != "own" {
+		t.Errorf("slot is %s", got)
 	}
 }
 
@@ -310,7 +361,7 @@ func TestSelect(t *testing.T) {
 		names []string
 		want  string
 	}{
-		{nil, "crm billing-2 queued taken"},
+		{nil, "crm billing-2 queued taken changed logged"},
 		{[]string{"billing-2"}, "billing-2"},
 		{[]string{"billing-2", "crm", "crm"}, "crm billing-2"},
 	} {
@@ -325,7 +376,7 @@ func TestSelect(t *testing.T) {
 	}
 	_, err = c.Select([]string{"crn", "crm", "stock"})
 	want := `testdata/everything.good.yml: there is no pipeline "crn"; did you mean "crm"?
-testdata/everything.good.yml: there is no pipeline "stock"; it has crm, billing-2, queued, taken`
+testdata/everything.good.yml: there is no pipeline "stock"; it has crm, billing-2, queued, taken, changed, logged`
 	if err == nil || err.Error() != want {
 		t.Errorf("got %v\nwant %s", err, want)
 	}

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"unicode"
 )
@@ -17,13 +18,15 @@ const maxValueBytes = 64 << 10
 type value struct {
 	at   position // of the value, or of the key that holds it if it is a section or absent
 	text string
-	num  int64 // integer; size in bytes; duration in nanoseconds
+	num  int64 // integer; size in bytes; duration in nanoseconds; boolean 1 for true
 	// fields of a section or oneOf; keys are in the order of the file for named.
 	keys   []string
 	fields map[string]*value
 	// mentioned are the keys that were written, even if at fault, and those that something
 	// at fault seems to have meant.
 	mentioned map[string]bool
+	items     []*value // of a list; none is nil
+	variable  bool     // the text holds what a variable does
 }
 
 // get is the value of a key, nil if it is absent.
@@ -75,6 +78,8 @@ func (d *decoder) field(f *field, n *node, at position, path string) *value {
 			return d.named(f, n, at, path)
 		}
 		return d.section(f, n, at, path)
+	case list:
+		return d.list(f, n, path)
 	}
 	return d.scalar(f, n, path)
 }
@@ -150,7 +155,7 @@ func (d *decoder) absent(f *field, at position) *value {
 			}
 		}
 		return v
-	case named:
+	case named, list:
 		return nil
 	}
 	if f.def == "" {
@@ -171,15 +176,63 @@ func (d *decoder) named(f *field, n *node, at position, path string) *value {
 	if len(n.entries) == 0 {
 		d.out.add(at, path, "is empty; it needs at least one")
 	}
-	each := &field{kind: f.each, fields: f.fields}
+	each := &field{kind: f.each, fields: f.fields, required: true}
 	for _, e := range d.unique(n, path) {
-		if !pipelineName.MatchString(e.key) {
+		if f.free {
+			if problem := freeNameProblem(e.key); problem != "" {
+				d.out.add(e.at, join(path, e.key), "%s", problem)
+			}
+		} else if !pipelineName.MatchString(e.key) {
 			d.out.add(e.at, join(path, e.key), "is not a good name; a name is %s", pipelineNameRule)
 		}
 		if c := d.field(each, e.value, e.at, join(path, e.key)); c != nil {
 			v.keys = append(v.keys, e.key)
 			v.fields[e.key] = c
 		}
+	}
+	return v
+}
+
+// maxFreeName bounds the names of entities and columns, in bytes.
+const maxFreeName = 256
+
+// freeNameProblem says what is wrong with the name of an entity or a column, "" for nothing.
+func freeNameProblem(name string) string {
+	switch {
+	case name == "":
+		return "has an empty name"
+	case len(name) > maxFreeName:
+		return fmt.Sprintf("has a name of more than %d bytes", maxFreeName)
+	case strings.ContainsFunc(name, unicode.IsControl):
+		return "has a name with a line break or another control character"
+	}
+	return ""
+}
+
+// list decodes a list of scalars.
+func (d *decoder) list(f *field, n *node, path string) *value {
+	if n.kind != nodeList {
+		d.out.add(n.at, path, "must be %s, not %s", f.expects(), kindNames[n.kind])
+		return nil
+	}
+	if len(n.items) == 0 {
+		d.out.add(n.at, path, "is empty; it needs at least one, or remove the key")
+		return nil
+	}
+	v := &value{at: n.at}
+	each, first := &field{kind: f.each, required: true}, map[string]position{}
+	for i, item := range n.items {
+		at := join(path, strconv.Itoa(i))
+		got := d.field(each, item, item.at, at)
+		if got == nil {
+			continue
+		}
+		if earlier, again := first[got.text]; again {
+			d.out.add(item.at, at, "is listed twice; the first is in line %d", earlier.line)
+			continue
+		}
+		first[got.text] = item.at
+		v.items = append(v.items, got)
 	}
 	return v
 }
@@ -243,7 +296,7 @@ func (d *decoder) scalar(f *field, n *node, path string) *value {
 	default:
 		problem = f.formProblem(n, x)
 	}
-	v := &value{at: n.at, text: x.text}
+	v := &value{at: n.at, text: x.text, variable: len(x.from) > 0}
 	if problem == "" && (x.text != "" || f.required || f.kind != text) {
 		if problem = f.parseScalar(x.text, v); problem != "" {
 			if f.kind == word && slices.Contains(f.laterWords, x.text) {
@@ -268,7 +321,10 @@ func (f *field) formProblem(n *node, x expansion) string {
 		return fmt.Sprintf("must be %s, not %s", f.expects(), kindNames[n.kind])
 	case f.kind == integer && n.kind == nodeString && !fromVariable && f.parseScalar(n.text, &value{}) == "":
 		return "must be a number, not text; remove the quotes"
-	case (f.kind == text || f.kind == file || f.kind == directory || f.kind == identifier) && n.kind != nodeString:
+	case f.kind == boolean && n.kind == nodeString && !fromVariable && f.parseScalar(n.text, &value{}) == "":
+		return "must be true or false, not text; remove the quotes"
+	case f.kind == boolean && n.kind == nodeBool, f.kind == size && f.min == 0 && n.kind == nodeNumber && n.text == "0":
+	case (f.kind == text || f.kind == file || f.kind == directory || f.kind == identifier || f.kind == slotName || f.kind == table) && n.kind != nodeString:
 		return fmt.Sprintf("must be text, not %s; put it in quotes", kindNames[n.kind])
 	case f.kind == integer && n.kind == nodeBool, f.kind != integer && n.kind != nodeString:
 		return fmt.Sprintf("must be %s, not %s", f.expects(), kindNames[n.kind])

@@ -61,7 +61,7 @@ func TestSchemaAcceptsGoodFiles(t *testing.T) {
 		}
 	}
 	for _, combination := range combinations() {
-		text, err := Example(combination[0], combination[1], combination[2:]...)
+		text, err := Example(combination[0], combination[1], "", combination[2:]...)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -74,7 +74,7 @@ func TestSchemaAcceptsGoodFiles(t *testing.T) {
 // TestSchemaRefuses: faults of structure and type are ones to the schema too.
 func TestSchemaRefuses(t *testing.T) {
 	schema := compiledSchema(t)
-	for _, name := range []string{"unknown-keys", "types", "missing", "kinds", "numbers", "names", "later", "queue-values", "targets"} {
+	for _, name := range []string{"unknown-keys", "types", "missing", "kinds", "numbers", "names", "later", "mapping", "queue-values", "targets"} {
 		text, err := os.ReadFile("testdata/" + name + ".bad.yml")
 		if err != nil {
 			t.Fatal(err)
@@ -153,7 +153,7 @@ func TestSchemaIsOfThisVersion(t *testing.T) {
 		}
 	}
 	walk("", format(), root.(map[string]any))
-	for _, w := range []string{"full-copy", "notify-pull", `"nats"`, "kafka", "debezium", "partition_by", `"letter"`, `"wal"`, `"initial"`, "mysql", "max_parked"} {
+	for _, w := range []string{"full-copy", "notify-pull", `"nats"`, "kafka", "debezium", "partition_by", `"letter"`, `"initial"`, "mysql", "max_parked"} {
 		if bytes.Contains(Schema(), []byte(w)) {
 			t.Errorf("the schema mentions %s", w)
 		}
@@ -183,7 +183,7 @@ var commentedSetting = regexp.MustCompile(`(?m)^( *)# ( *[a-z_]+:( .*)?)$`)
 func TestExample(t *testing.T) {
 	unset := func(string) (string, bool) { return "", false }
 	for _, combination := range combinations() {
-		text, err := Example(combination[0], combination[1], combination[2:]...)
+		text, err := Example(combination[0], combination[1], "", combination[2:]...)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -242,7 +242,7 @@ func TestExample(t *testing.T) {
 		{"queue", "none", "none", "a pipeline needs a source, a target, or both"},
 		{"queue", "sqlite", "sqlite,none", `there is no target "none"; there are: postgres, sqlite`},
 	} {
-		if _, err := Example(tc.pattern, tc.source, strings.Split(tc.targets, ",")...); err == nil || err.Error() != tc.want {
+		if _, err := Example(tc.pattern, tc.source, "", strings.Split(tc.targets, ",")...); err == nil || err.Error() != tc.want {
 			t.Errorf("got %v, want %s", err, tc.want)
 		}
 	}
@@ -296,6 +296,36 @@ func TestSecretsStayHidden(t *testing.T) {
 	} {
 		if got := RedactURL(in); got != want {
 			t.Errorf("RedactURL(%s) = %s, want %s", in, got, want)
+		}
+	}
+}
+
+// TestExampleOfChanges: what captures changes names its tables, and says what it needs.
+func TestExampleOfChanges(t *testing.T) {
+	for _, pattern := range []string{"push", "queue"} {
+		text, err := Example(pattern, "postgres", "changes", "postgres")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := compiledSchema(t).Validate(instance(t, text)); err != nil {
+			t.Error(err)
+		}
+		c, err := Parse("waybill.yaml", text, func(string) (string, bool) { return "", false })
+		if err != nil {
+			t.Fatalf("%v\n%s", err, text)
+		}
+		if s := c.Pipelines[0].Source.Postgres; s.Capture != "changes" || !s.Log() || len(s.Tables) != 1 || s.MaxSlotBytes != 10<<30 {
+			t.Errorf("source is %+v", s)
+		}
+	}
+	for _, tc := range [][3]string{
+		{"postgres", "entities", "capture entities is not in this version, which has: outbox, changes"},
+		{"postgres", "change", `there is no capture "change"; did you mean "changes"?`},
+		{"sqlite", "changes", "capture changes is not in this version, which has: outbox"},
+		{"none", "changes", "without a source there is nothing to capture"},
+	} {
+		if _, err := Example("queue", tc[0], tc[1], "sqlite"); err == nil || err.Error() != tc[2] {
+			t.Errorf("got %v, want %s", err, tc[2])
 		}
 	}
 }

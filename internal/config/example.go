@@ -13,8 +13,9 @@ const None = "none"
 // Example is a waybill.yaml with comments for a pattern, a kind of source and kinds of targets,
 // which have names if there are several. With a queue there may be None of one of them. Settings
 // that have a default are commented out and show it. An error says that this version does not
-// have one of the three, and what it has instead.
-func Example(pattern, source string, targets ...string) ([]byte, error) {
+// have one of them, and what it has instead. Capture is what is read of the source, "" for the
+// outbox.
+func Example(pattern, source, capture string, targets ...string) ([]byte, error) {
 	queue := pattern == patternQueue
 	if err := choose("pattern", pattern, partOf("pattern").words, partOf("pattern").laterWords); err != nil {
 		return nil, err
@@ -24,6 +25,9 @@ func Example(pattern, source string, targets ...string) ([]byte, error) {
 		if err := choose("source", source, partOf("source").keys(), partOf("source").laterKeys()); err != nil {
 			return nil, err
 		}
+	}
+	if err := e.choose(source, capture); err != nil {
+		return nil, err
 	}
 	for _, t := range targets {
 		if t == None && len(targets) == 1 {
@@ -50,6 +54,20 @@ func Example(pattern, source string, targets ...string) ([]byte, error) {
 	e.writeTargets()
 	e.settings()
 	return []byte(e.b.String()), nil
+}
+
+// choose settles what is captured.
+func (e *exampleWriter) choose(source, capture string) error {
+	e.capture = captureOutbox
+	switch {
+	case capture == "":
+		return nil
+	case !e.sourced:
+		return errors.New("without a source there is nothing to capture")
+	}
+	e.capture = capture
+	f := partOf("source").has(source).has("capture")
+	return choose("capture", capture, f.words, f.laterWords)
 }
 
 // choose refuses what this version does not have.
@@ -80,7 +98,8 @@ func (f *field) laterKeys() []string {
 type exampleWriter struct {
 	format  *field
 	pattern string
-	sourced bool     // there is a source
+	sourced bool // there is a source
+	capture string
 	targets []string // kinds
 	b       strings.Builder
 }
@@ -199,16 +218,31 @@ func (e *exampleWriter) source(kind string) {
 		"        # Keep the password out of this file: set SOURCE_URL where waybill runs. Special",
 		"        # characters in the password are written as %XX. Use sslmode=verify-full over a network.",
 		"        url: ${SOURCE_URL:-postgres://localhost:5432/source}",
-		"        # The application writes what it did into an outbox, inside its own transaction, with",
-		"        # \"select waybill.emit(…)\". \"waybill outbox sql my-data\" shows the schema.",
-		"        capture: outbox",
 	)
+	if e.capture == captureChanges {
+		e.lines(
+			"        # What is inserted, updated and deleted in these tables, as the server's log tells it;",
+			"        # one transaction is one action. The server needs wal_level = logical, and the tables",
+			"        # primary keys. \"waybill outbox sql my-data\" shows what is set up.",
+			"        capture: changes",
+			"        tables: [\"public.*\"]",
+		)
+	} else {
+		e.lines(
+			"        # The application writes what it did into an outbox, inside its own transaction, with",
+			"        # \"select waybill.emit(…)\". \"waybill outbox sql my-data\" shows the schema.",
+			"        capture: outbox",
+		)
+	}
 	e.def("        # ", "pipelines", "source", "postgres", "snapshot")
 	e.lines("")
 }
 
 func (e *exampleWriter) writeTargets() {
-	const applied = "    # Where they are applied, whole and in order. The tables must exist, with primary keys."
+	applied := "    # Where they are applied, whole and in order. The tables must exist, with primary keys."
+	if e.capture == captureChanges {
+		applied = "    # Where they are applied, whole and in order. Tables that do not exist are created."
+	}
 	switch len(e.targets) {
 	case 0:
 		return
@@ -243,6 +277,11 @@ func (e *exampleWriter) target(kind, indent, number string) {
 }
 
 func (e *exampleWriter) settings() {
+	if e.capture == captureChanges {
+		e.lines("    # From how many bytes of log that the source keeps for this pipeline on to raise an alarm.")
+		e.def("    # ", "pipelines", "max_slot_bytes")
+		e.lines("")
+	}
 	if len(e.targets) > 0 {
 		e.lines(
 			"    # When a target refuses an action for good (a constraint, a missing column), stop before",

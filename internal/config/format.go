@@ -19,6 +19,10 @@ const (
 	file       // path of a file
 	directory  // path of a directory
 	identifier // of the letters that a pipeline's name may have
+	slotName   // of a replication slot at PostgreSQL
+	table      // SCHEMA.TABLE, where * stands for any letters
+	boolean
+	list // of texts; field.each is what each is
 )
 
 // field is one key of the format. What a field's kind does not use is left zero.
@@ -34,12 +38,16 @@ type field struct {
 
 	words      []string // word: what this version has
 	laterWords []string // word: what later versions have
-	min, max   int64    // integer; size in bytes; duration in nanoseconds; inclusive
+	min, max   int64    // integer; size in bytes (from 0 on it may be written 0); duration in nanoseconds; inclusive
 	fields     []*field // section, oneOf, named (of each section in it)
 	// neededBy says in the reference when a field that is not always required is.
 	neededBy string
-	// each is what a named field holds under each name: section or oneOf.
+	// each is what a named field holds under each name (section, oneOf, text), and a list as items.
 	each kind
+	// free: the names of a named field may hold any letters, as those of tables and columns do;
+	// what they are called in the reference is freeName.
+	free     bool
+	freeName string
 	// like is the key beside this one that each of a named field is written like; the reference
 	// explains it there only.
 	like string
@@ -110,7 +118,7 @@ func pipelineFields() []*field { //nolint:funlen // a table
 			fields: []*field{
 				{
 					name: "postgres", kind: section, fields: postgresSourceFields(), elsewhere: partsOfURL(),
-					doc: "An outbox in a PostgreSQL database. `waybill outbox install` sets it up.",
+					doc: "A PostgreSQL database: its outbox, or the changes of its tables. `waybill outbox install` sets it up.",
 				},
 				{
 					name: "sqlite", kind: section, elsewhere: map[string]string{"url": "a SQLite database has a path"},
@@ -140,7 +148,7 @@ func pipelineFields() []*field { //nolint:funlen // a table
 		},
 		{
 			name: "target", kind: oneOf, neededBy: "this or `targets`: required for push", fields: targetKinds(),
-			doc: "Where the actions are applied. The tables must exist. The position is kept there too, in the same transaction as the data. " +
+			doc: "Where the actions are applied. The tables must exist, unless the source describes them (see `create`). The position is kept there too, in the same transaction as the data. " +
 				"With a queue it may be left out: the pipeline ends in the queue.",
 		},
 		{
@@ -167,8 +175,21 @@ func pipelineFields() []*field { //nolint:funlen // a table
 				},
 			},
 		},
+		{
+			name: "create", kind: boolean, def: "true",
+			doc: "Whether a table that the target lacks is created, with the source table's columns, keys and foreign keys, as far as the target has them. Only what the source describes can be: tables that are captured with `changes`.",
+		},
+		{
+			name: "evolve", kind: boolean, def: "true",
+			doc: "Whether a column that is added at the source is added at the target. A column that is dropped or narrowed stops the pipeline, which says so.",
+		},
+		{
+			name: "max_slot_bytes", kind: size, def: "10GiB", min: 0, max: maxQueueBytes,
+			doc: "For a source that reads the log: from how many bytes of log that the source keeps for it on `status` and the metrics raise an alarm. `0`: never. " +
+				"Nothing is dropped when they are reached; what the source itself allows is its `max_slot_wal_keep_size`.",
+		},
+		mappingField(),
 		{name: "notifications", later: true},
-		{name: "mapping", later: true},
 		{name: "verify", later: true},
 		{name: "max_parked", later: true},
 		{name: "mode", later: true},
@@ -176,7 +197,6 @@ func pipelineFields() []*field { //nolint:funlen // a table
 		{name: "max_rejects", later: true},
 		{name: "schedule", later: true},
 		{name: "load", later: true},
-		{name: "max_slot_bytes", later: true},
 		{name: "sweep", later: true},
 		{name: "with", later: true},
 		{name: "on_compose_error", later: true},
@@ -192,28 +212,40 @@ const (
 func targetKinds() []*field {
 	return []*field{
 		{
-			name: "postgres", kind: section, doc: "Tables of a PostgreSQL database.", elsewhere: partsOfURL(),
+			name: "postgres", kind: section, doc: "Tables of a PostgreSQL database.", elsewhere: withTableKeys(partsOfURL()),
 			fields: []*field{
 				urlField(),
 				{
 					name: "schema", kind: text,
 					doc: "Schema of the tables, for all entities. Empty: the schema that the entity names (`sales.customer`), else `public`.",
 				},
-				{name: "create", later: true},
-				{name: "evolve", later: true},
 			},
 		},
 		{
-			name: "sqlite", kind: section, doc: "Tables of a SQLite file.", elsewhere: map[string]string{"url": "a SQLite database has a path"},
+			name: "sqlite", kind: section, doc: "Tables of a SQLite file.", elsewhere: withTableKeys(map[string]string{"url": "a SQLite database has a path"}),
 			fields: []*field{
 				{name: "path", kind: file, required: true, doc: "The database file. It must exist when the pipeline runs."},
-				{name: "create", later: true},
-				{name: "evolve", later: true},
 			},
 		},
 		{name: "mysql", later: true},
 		{name: "rest", later: true},
 	}
+}
+
+// What a PostgreSQL source captures, and how an outbox is read.
+const (
+	captureOutbox  = "outbox"
+	captureChanges = "changes"
+	readPoll       = "poll"
+	readWAL        = "wal"
+)
+
+// withTableKeys adds the keys that are the pipeline's, not the target's.
+func withTableKeys(m map[string]string) map[string]string {
+	for _, k := range []string{"create", "evolve"} {
+		m[k] = "it stands beside target, for all of them, or in mapping for an entity"
+	}
+	return m
 }
 
 // Bounds of a queue.
@@ -277,22 +309,31 @@ func postgresSourceFields() []*field {
 	return []*field{
 		urlField(),
 		{
-			name: "capture", kind: word, required: true, words: []string{"outbox"}, laterWords: []string{"entities", "changes"},
-			doc: "What is read. `outbox`: the actions that the application emits with `waybill.emit` in its own transactions.",
+			name: "capture", kind: word, required: true, words: []string{captureOutbox, captureChanges}, laterWords: []string{"entities"},
+			doc: "What is read. `outbox`: the actions that the application emits with `waybill.emit` in its own transactions. " +
+				"`changes`: what is inserted, updated and deleted in `tables`, by logical replication; one transaction is one action. It needs `wal_level = logical`.",
+		},
+		{
+			name: "tables", kind: list, each: table, neededBy: "required for changes",
+			doc: "For `changes`: the tables to read, each as `SCHEMA.TABLE`; a `*` stands for any letters (`public.order*`).",
 		},
 		{
 			name: "snapshot", kind: word, def: "never", words: []string{"never"}, laterWords: []string{"initial"},
-			doc: "Whether a new target first gets what is there already. `never`: it gets what the outbox holds and what follows.",
+			doc: "Whether a new target first gets what is there already. `never`: it gets what the outbox holds and what follows; with the log, what is committed after `waybill outbox install`.",
 		},
 		{
-			name: "outbox", kind: section, doc: "How the outbox is read.",
+			name: "slot", kind: slotName,
+			doc: "For a source that reads the log: the name of the replication slot and of the publication. Without it `waybill_PIPELINE_TARGET`, in lower case, with `_` for other characters; " +
+				"into a queue `waybill_PIPELINE_embedded`. No two of a file may be the same. With several targets and no queue each has a slot of its own, and it cannot be named.",
+		},
+		{
+			name: "outbox", kind: section, doc: "How the outbox is read, for capture outbox.",
 			fields: []*field{{
-				name: "read", kind: word, def: "poll", words: []string{"poll"}, laterWords: []string{"wal"},
-				doc: "`poll`: by SQL; it needs no replication rights, and asks often while there is work and seldom while there is none.",
+				name: "read", kind: word, def: readPoll, words: []string{readPoll, readWAL},
+				doc: "`poll`: by SQL; it needs no replication rights, and asks often while there is work and seldom while there is none. " +
+					"`wal`: from the log, by logical replication, in the exact order of commits; also messages of `pg_logical_emit_message` with the prefix `waybill`. It needs `wal_level = logical`.",
 			}},
 		},
-		{name: "tables", later: true},
-		{name: "slot", later: true},
 		{name: "entities", later: true},
 	}
 }

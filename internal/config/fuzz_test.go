@@ -68,6 +68,7 @@ func checkPipelines(t *testing.T, c *Config) {
 		if !p.Queue.IsSet() && (!p.Source.IsSet() || len(p.Targets) == 0) || !p.Source.IsSet() && len(p.Targets) == 0 {
 			t.Errorf("a part is missing: %+v", p)
 		}
+		checkLog(t, p)
 		mine := map[string]bool{}
 		for _, s := range p.SourceStreams() {
 			mine[strings.ToLower(s)] = true
@@ -85,6 +86,29 @@ func checkPipelines(t *testing.T, c *Config) {
 			}
 			streams[s] = true
 		}
+	}
+}
+
+// checkLog: a source that is read from its log has tables or an outbox, and good slots.
+func checkLog(t *testing.T, p *Pipeline) {
+	t.Helper()
+	s := p.Source.Postgres
+	if s == nil {
+		return
+	}
+	if (s.Capture == "changes") != (len(s.Tables) > 0) || s.Capture == "changes" && !s.Log() || s.MaxSlotBytes < 0 {
+		t.Errorf("source is %+v", s)
+	}
+	if !s.Log() {
+		return
+	}
+	slots := map[string]bool{}
+	for _, stream := range p.SourceStreams() {
+		slot := s.Slot(stream)
+		if !slotPattern.MatchString(slot) || slots[slot] {
+			t.Errorf("slot of %s is %s", stream, slot)
+		}
+		slots[slot] = true
 	}
 }
 

@@ -47,6 +47,22 @@ With a queue and two targets:
 ` + "```yaml" + `
 %s` + "```" + `
 
+The changes of tables, without an outbox:
+
+` + "```yaml" + `
+pipelines:
+  crm:
+    pattern: push
+    source: {postgres: {url: "${SOURCE_URL}", capture: changes, tables: [public.customer, "public.order*"]}}
+    target: {postgres: {url: "${CRM_URL}"}}
+    mapping:
+      public.customer:
+        to: crm.contact
+        columns: {full_name: name}     # the others pass as they are
+        drop: [password_hash]
+        where: "row.country == 'FI'"   # a row that leaves it is deleted at the target
+` + "```" + `
+
 Several pipelines may share a queue. What one says of its directory or stream goes for the others:
 
 ` + "```yaml" + `
@@ -69,8 +85,8 @@ pipelines:
 
 // Reference is docs/configuration.md: every key with type, default and explanation.
 func Reference() []byte {
-	example, err := Example(patternPush, "postgres", "postgres")
-	queued, queuedErr := Example(patternQueue, "postgres", "postgres", "sqlite")
+	example, err := Example(patternPush, "postgres", "", "postgres")
+	queued, queuedErr := Example(patternQueue, "postgres", "", "postgres", "sqlite")
 	if err = errors.Join(err, queuedErr); err != nil {
 		panic(fmt.Sprintf("config: reference: %v", err)) // a mistake in example.go
 	}
@@ -108,7 +124,10 @@ func referencePath(path string, c *field) string {
 		path += "."
 	}
 	path += c.name
-	if c.kind == named {
+	switch {
+	case c.kind == named && c.free:
+		path += "." + c.freeName
+	case c.kind == named:
 		path += ".NAME"
 	}
 	return path
@@ -162,7 +181,7 @@ func referenceLater(b *strings.Builder, path string, f *field) {
 		if len(c.laterWords) > 0 {
 			fmt.Fprintf(b, "- `%s`: `%s`\n", at, strings.Join(c.laterWords, "`, `"))
 		}
-		if c.like == "" {
+		if c.like == "" && len(c.fields) > 0 {
 			referenceLater(b, at, c)
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 )
 
 // expects says what a field takes: "must be " + expects. It is used in faults and in the
@@ -38,11 +39,22 @@ func (f *field) expects() string {
 		return "the path of a directory"
 	case identifier:
 		return pipelineNameRule
+	case slotName:
+		return "1 to 63 of the letters a-z, digits and _"
+	case table:
+		return "SCHEMA.TABLE, such as public.customer or public.order*"
+	case boolean:
+		return "true or false"
+	case list:
+		return "a list, each " + (&field{kind: f.each}).expects()
 	case text:
 		return "text in one line"
 	case oneOf:
 		return "a section with one of " + strings.Join(f.keys(), ", ")
 	case named:
+		if f.each == text {
+			return "a section that holds a text for each name"
+		}
 		return "a section that holds a section for each name"
 	}
 	return "a section with " + strings.Join(f.keys(), ", ")
@@ -52,6 +64,9 @@ var sizeUnits = []struct {
 	name  string
 	bytes int64
 }{{"TiB", 1 << 40}, {"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10}, {"B", 1}}
+
+// slotPattern is what PostgreSQL takes for a slot.
+var slotPattern = regexp.MustCompile(`^[a-z0-9_]{1,63}$`)
 
 var sizePattern = regexp.MustCompile(`^([0-9]{1,18})([A-Za-z]+)$`)
 
@@ -110,6 +125,9 @@ func (f *field) parseScalar(s string, v *value) string {
 		v.num = n
 	case size:
 		n, ok := parseSize(s)
+		if s == "0" && f.min == 0 {
+			n, ok = 0, true
+		}
 		if !ok || n < f.min || n > f.max {
 			return "must be " + f.expects()
 		}
@@ -133,6 +151,24 @@ func (f *field) parseScalar(s string, v *value) string {
 		return pathProblem(s, "directory; a queue in memory is gone when the process ends")
 	case identifier:
 		if !pipelineName.MatchString(s) {
+			return "must be " + f.expects()
+		}
+	case slotName:
+		if !slotPattern.MatchString(s) {
+			return "must be " + f.expects()
+		}
+	case table:
+		schema, name, _ := strings.Cut(s, ".")
+		if schema == "" || name == "" || len(s) > maxFreeName || strings.ContainsFunc(s, unicode.IsSpace) {
+			return "must be " + f.expects()
+		}
+	case boolean:
+		switch s {
+		case "true":
+			v.num = 1
+		case "false":
+			v.num = 0
+		default:
 			return "must be " + f.expects()
 		}
 	case text:

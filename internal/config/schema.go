@@ -39,6 +39,8 @@ func schemaOf(f *field) object {
 	case f.kind == integer:
 		n, _ := strconv.Atoi(f.def)
 		o["default"] = n
+	case f.kind == boolean:
+		o["default"] = f.def == "true"
 	default:
 		o["default"] = f.def
 	}
@@ -55,12 +57,15 @@ func schemaOfKind(f *field) object {
 		return o
 	case named:
 		each := schemaOfKind(&field{kind: f.each, fields: f.fields})
+		if f.each == text {
+			each["minLength"] = 1
+		}
 		if len(f.rules) > 0 {
 			each["allOf"] = f.rules
 		}
 		return object{
 			"type": "object", "minProperties": 1,
-			"propertyNames":        object{"pattern": pipelineNamePattern},
+			"propertyNames":        f.nameSchema(),
 			"additionalProperties": each,
 		}
 	case word:
@@ -68,7 +73,23 @@ func schemaOfKind(f *field) object {
 	case integer:
 		return orVariable(object{"type": "integer", "minimum": f.min, "maximum": f.max})
 	case size:
-		return orVariable(object{"type": "string", "pattern": `^[0-9]+(B|KiB|MiB|GiB|TiB)$`})
+		o := object{"type": "string", "pattern": `^[0-9]+(B|KiB|MiB|GiB|TiB)$`}
+		if f.min == 0 {
+			o = object{"anyOf": []object{o, {"const": 0}}}
+		}
+		return orVariable(o)
+	case boolean:
+		return orVariable(object{"type": "boolean"})
+	case list:
+		item := schemaOfKind(&field{kind: f.each})
+		if f.each == text {
+			item["minLength"] = 1
+		}
+		return object{"type": "array", "minItems": 1, "uniqueItems": true, "items": item}
+	case slotName:
+		return orVariable(object{"type": "string", "pattern": slotPattern.String()})
+	case table:
+		return orVariable(object{"type": "string", "pattern": `^[^.\s]+\.\S+$`})
 	case duration:
 		return orVariable(object{"type": "string", "pattern": `^([0-9]+(\.[0-9]*)?(ns|us|µs|ms|s|m|h))+$`})
 	case postgresURL:
@@ -81,6 +102,14 @@ func schemaOfKind(f *field) object {
 		return orVariable(object{"type": "string", "pattern": pipelineNamePattern})
 	}
 	return object{"type": "string"}
+}
+
+// nameSchema is what the names of a named field must be.
+func (f *field) nameSchema() object {
+	if f.free {
+		return object{"minLength": 1, "maxLength": maxFreeName}
+	}
+	return object{"pattern": pipelineNamePattern}
 }
 
 func sectionSchema(f *field) object {

@@ -38,6 +38,11 @@ type Pipeline struct {
 	// queue there may be none: relay only.
 	Targets []Target
 	Refusal string // stop
+	// Create: a table that the target lacks is created where the source describes it. Evolve: a
+	// column that the source adds is added. Both default to true; a rule may say otherwise.
+	Create, Evolve bool
+	// Mapping is in the order of the file.
+	Mapping []Rule
 	Batch   Batch
 	Line    int // where it stands in the file, from 1
 	Column  int
@@ -97,13 +102,32 @@ func (s *Source) Kind() string {
 	return ""
 }
 
-// PostgresSource is an outbox in a PostgreSQL database.
+// PostgresSource is a PostgreSQL database: its outbox, or the changes of its tables.
 type PostgresSource struct {
 	URL     string // secret in part
-	Capture string // outbox
-	Read    string // outbox.read: poll
+	Capture string // outbox, changes
+	Read    string // how an outbox is read: poll, wal; wal for changes
+	// Tables are SCHEMA.TABLE with * for any letters; at least one for changes, none for an outbox.
+	Tables []string
+	// SlotName is the slot's name where the file gives one; Slot is the one to use.
+	SlotName string
+	// MaxSlotBytes is from how many bytes of retained log on an alarm is due; 0: never. It is the
+	// pipeline's max_slot_bytes, default 10 GiB.
+	MaxSlotBytes int64
 	// Snapshot says whether a new target first gets what is there already: never.
 	Snapshot string
+}
+
+// Log reports whether the source is read from its log, by a replication slot.
+func (s *PostgresSource) Log() bool { return s.Read == readWAL }
+
+// Slot is the name of the replication slot and of the publication of one of the pipeline's
+// SourceStreams.
+func (s *PostgresSource) Slot(stream string) string {
+	if s.SlotName != "" {
+		return s.SlotName
+	}
+	return defaultSlot(stream)
 }
 
 // SQLiteSource is an outbox in a SQLite file.

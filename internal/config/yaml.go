@@ -45,6 +45,7 @@ type node struct {
 	at      position
 	text    string // scalars: as written, without quotes and escapes
 	entries []entry
+	items   []*node // of a list
 }
 
 // entry is one key of a map.
@@ -215,7 +216,13 @@ func convert(n ast.Node, out *collector) *node {
 	case *ast.MappingValueNode:
 		return convertMap(n, []*ast.MappingValueNode{n}, out)
 	case *ast.SequenceNode:
-		return &node{kind: nodeList, at: place(n.GetToken())}
+		list := &node{kind: nodeList, at: place(n.GetToken())}
+		for _, v := range n.Values {
+			if item := convert(v, out); item != nil {
+				list.items = append(list.items, item)
+			}
+		}
+		return list
 	case *ast.StringNode:
 		return &node{kind: nodeString, at: place(n.GetToken()), text: n.Value}
 	case *ast.LiteralNode:

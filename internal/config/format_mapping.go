@@ -1,0 +1,48 @@
+package config
+
+// mappingField is what becomes of entities and their columns on the way.
+func mappingField() *field {
+	return &field{
+		name: "mapping", kind: named, each: section, free: true, freeName: "ENTITY", fields: mappingFields(),
+		doc: "What entities and their columns become on the way, by the entity's name at the source (`public.customer`). What is not named passes as it is. " +
+			"`where`, `only` and `drop` act where the pipeline reads, before a queue; the others where it writes.",
+	}
+}
+
+func mappingFields() []*field {
+	return []*field{
+		{name: "to", kind: text, doc: "The name of the table at the target."},
+		{
+			name: "columns", kind: named, each: text, free: true, freeName: "COLUMN",
+			doc: "New names of columns: `{id: contact_id}`. The others pass under their own.",
+		},
+		{name: "only", kind: list, each: text, doc: "The columns that pass, beside those of the key. Without it all do."},
+		{name: "drop", kind: list, each: text, doc: "Columns that do not pass. A column of the key cannot be one."},
+		{
+			name: "set", kind: named, each: text, free: true, freeName: "COLUMN",
+			doc: "Columns of the target with a CEL expression for the value, in which `row` has the columns of the source: `{email: \"row.email.lowerAscii()\"}`.",
+		},
+		{
+			name: "where", kind: text,
+			doc: "A CEL expression that tells whether a row is carried: `row.country == 'FI'`. A row that no longer fits is deleted at the target. " +
+				"It needs whole rows: replica identity full for changes, full rows in the outbox.",
+		},
+		{
+			name: "types", kind: named, each: text, free: true, freeName: "COLUMN",
+			doc: "Types of columns that neither source nor target tells: `{born: date}`.",
+		},
+		{
+			name: "children", kind: named, each: section, free: true, freeName: "COLUMN", fields: []*field{
+				{name: "to", kind: text, required: true, doc: "The table of the children."},
+				{name: "key", kind: list, each: text, required: true, doc: "The columns of a child that are its key."},
+				{
+					name: "parent", kind: named, each: text, free: true, freeName: "COLUMN",
+					doc: "Columns of the child that hold columns of the parent: `{customer_id: id}`.",
+				},
+			},
+			doc: "Columns with a list of objects that become rows of a table of their own. Otherwise such a list is one JSON column.",
+		},
+		{name: "create", kind: boolean, doc: "The pipeline's `create` for this entity."},
+		{name: "evolve", kind: boolean, doc: "The pipeline's `evolve` for this entity."},
+	}
+}
