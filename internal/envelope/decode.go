@@ -16,7 +16,8 @@ const mapFrom = 64
 // zero Decoder is ready; one goroutine uses it at a time. What it returned stays valid.
 type Decoder struct {
 	// Schemas, where set, finds the schema that a change refers to by its hash, which is only
-	// valid during the call. Changes may then hold schema and unchanged.
+	// valid during the call. Changes may then hold schema and unchanged, and truncate; and the key
+	// of one that has a schema may be any columns: a table without a key is known by whole rows.
 	Schemas func(hash []byte) (*waybill.Schema, error)
 
 	names   [nameSlots]string
@@ -148,7 +149,7 @@ func (d *Decoder) readChange(b []byte, i int, c *waybill.Change) (int, error) {
 			i, err = d.readEntity(b, i, c)
 		case "op":
 			field = hasOp
-			i, err = readOp(b, i, c)
+			i, err = d.readOp(b, i, c)
 		case "key":
 			field = hasKey
 			c.Key, i, err = d.readRow(b, i, "key")
@@ -195,6 +196,8 @@ func check(c *waybill.Change, fields int) error {
 		return errors.New("field entity is missing")
 	case fields&hasOp == 0:
 		return errors.New("field op is missing")
+	case c.Op == waybill.Truncate:
+		return checkTruncate(c)
 	case len(c.Key) == 0:
 		return errors.New("key is missing or empty")
 	case c.Op == waybill.Delete && len(c.Row) > 0:
@@ -210,8 +213,13 @@ func check(c *waybill.Change, fields int) error {
 		switch KindOf(k.Value.Raw) {
 		case String, Number, Bool:
 		case Invalid:
-			return fmt.Errorf("key column %q is null", shorten(k.Name))
+			if c.Schema == nil {
+				return fmt.Errorf("key column %q is null", shorten(k.Name))
+			}
 		default:
+			if c.Schema != nil {
+				break
+			}
 			return fmt.Errorf("key column %q is not a string, number or boolean", shorten(k.Name))
 		}
 		if c.Op != waybill.Insert && c.Op != waybill.Upsert {
@@ -222,6 +230,15 @@ func check(c *waybill.Change, fields int) error {
 				shorten(k.Name), c.Op)
 		}
 	}
+	return nil
+}
+
+// checkTruncate verifies that the change says nothing about single rows.
+func checkTruncate(c *waybill.Change) error {
+	if len(c.Key) > 0 || len(c.Row) > 0 || len(c.Before) > 0 {
+		return errors.New("a truncate has neither key, row nor before")
+	}
+	c.Key, c.Row, c.Before = nil, nil, nil
 	return nil
 }
 
@@ -252,7 +269,7 @@ func (d *Decoder) readEntity(b []byte, i int, c *waybill.Change) (int, error) {
 	return end, nil
 }
 
-func readOp(b []byte, i int, c *waybill.Change) (int, error) {
+func (d *Decoder) readOp(b []byte, i int, c *waybill.Change) (int, error) {
 	if i < len(b) && b[i] != '"' {
 		return 0, errors.New("op is not a string")
 	}
@@ -270,7 +287,13 @@ func readOp(b []byte, i int, c *waybill.Change) (int, error) {
 	case "delete":
 		c.Op = waybill.Delete
 	default:
-		return 0, fmt.Errorf("op %s is not one of insert, update, upsert, delete", quote(text))
+		if d.Schemas == nil {
+			return 0, fmt.Errorf("op %s is not one of insert, update, upsert, delete", quote(text))
+		}
+		if string(text) != "truncate" {
+			return 0, fmt.Errorf("op %s is not one of insert, update, upsert, delete, truncate", quote(text))
+		}
+		c.Op = waybill.Truncate
 	}
 	return end, nil
 }

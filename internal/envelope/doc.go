@@ -14,10 +14,14 @@
 //     same text for strings, the same lexeme for everything else (1.0 is not 1).
 //   - before: an object, null or absent.
 //
+// What travels between readers and writers (a Decoder with Schemas) may also be a truncate, which has
+// neither key, row nor before, and where the schema of a change is known its key may be any columns.
+//
 // The JSON is taken strictly, as RFC 8259 and RFC 7493 (I-JSON) describe it: valid UTF-8 without
 // byte order mark, no lone surrogates, no duplicate names in a change or in its key, row and
 // before. Inside a column's value duplicate names are the application's business. A column's
-// value may nest at most MaxDepth deep.
+// value may nest at most MaxDepth deep. Values in a source's own encoding (waybill.Native) are written
+// as JSON; one that would break these rules is refused when it is written, not when it is read.
 //
 // A column's value keeps the bytes with which it was written (waybill.JSON); the literal null
 // becomes waybill.Null. Text, KindOf and Compact read such values.

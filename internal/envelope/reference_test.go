@@ -295,7 +295,7 @@ func drawMessage(t *rapid.T) []byte {
 		if i > 0 {
 			b.WriteString(",")
 		}
-		op := rapid.SampledFrom([]string{"insert", "update", "upsert", "delete"}).Draw(t, "op")
+		op := rapid.SampledFrom([]string{"insert", "update", "upsert", "delete", "truncate"}).Draw(t, "op")
 		fields := []string{`"entity":` + drawString(t), `"op":"` + op + `"`, `"key":` + drawRow(t, 1, false)}
 		if op != "delete" {
 			fields = append(fields, `"row":`+drawRow(t, 0, true))

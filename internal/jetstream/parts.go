@@ -17,7 +17,7 @@ func (w *Writer) writeLarge(ctx context.Context, b waybill.Batch) error {
 	a := &b.Actions[0]
 	total, largest, err := w.encoder.Sizes(a.Changes)
 	if err != nil {
-		return fmt.Errorf("read the changes of action %s: %w", a.ID, err)
+		return unread(a, err)
 	}
 	if largest > maxChange {
 		return &waybill.Refusal{
@@ -52,7 +52,7 @@ func (w *Writer) writeParts(ctx context.Context, a *waybill.Action, before waybi
 		return failed
 	})
 	if err != nil && failed == nil {
-		return fmt.Errorf("read the changes of action %s: %w", a.ID, err)
+		return unread(a, err)
 	}
 	return err
 }

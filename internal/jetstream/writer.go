@@ -216,7 +216,7 @@ func (w *Writer) portion(b *waybill.Batch) (n int, large bool) {
 	bytes := 0
 	for ; n < len(b.Actions) && n < portionActions; n++ {
 		size := b.Actions[n].Size
-		if size > partBytes {
+		if size > partBytes || spilled(&b.Actions[n]) {
 			if n == 0 {
 				return 1, true
 			}
@@ -227,6 +227,14 @@ func (w *Writer) portion(b *waybill.Batch) (n int, large bool) {
 		}
 	}
 	return n, false
+}
+
+// spilled: the changes are more than what of them is in memory, which is all that Size tells.
+func spilled(a *waybill.Action) bool {
+	if _, ok := a.Changes.(waybill.ChangeList); ok || a.Changes == nil {
+		return false
+	}
+	return a.Changes.Len() > portionActions
 }
 
 // writeWhole writes b as one message an action, all at once.
@@ -244,7 +252,7 @@ func (w *Writer) writeWhole(ctx context.Context, b waybill.Batch) error {
 			ev.Position = b.Upto
 		}
 		if err := w.encode(&ev); err != nil {
-			return w.refuse(a, err)
+			return refuse(a, err)
 		}
 		if err := w.fits(a, int64(len(w.buf)-w.out[len(w.out)-1].start)); err != nil {
 			return err
@@ -295,22 +303,44 @@ func (w *Writer) writeApart(ctx context.Context, target written) error {
 	return position()
 }
 
+// changesOf reads the changes of an action that fits into one message.
 func changesOf(a *waybill.Action) (waybill.ChangeList, error) {
+	if a.Changes == nil {
+		return nil, nil
+	}
 	if list, ok := a.Changes.(waybill.ChangeList); ok {
 		return list, nil
 	}
 	list := make(waybill.ChangeList, 0, a.Changes.Len())
 	for c, err := range a.Changes.All() {
 		if err != nil {
-			return nil, fmt.Errorf("read the changes of action %s: %w", a.ID, err)
+			return nil, unread(a, err)
 		}
 		list = append(list, *c)
 	}
 	return list, nil
 }
 
-func (w *Writer) refuse(a *waybill.Action, cause error) error {
-	return &waybill.Refusal{Action: a.ID, Seq: a.Seq, Reason: "the queue cannot hold it: " + cause.Error()}
+// unread is why the changes could not be read, or one of their values not be written as JSON.
+func unread(a *waybill.Action, cause error) error {
+	if of := (*waybill.Refusal)(nil); errors.As(cause, &of) {
+		return refuse(a, cause)
+	}
+	return fmt.Errorf("read the changes of action %s: %w", a.ID, cause)
+}
+
+// refuse says why the queue cannot hold the action.
+func refuse(a *waybill.Action, cause error) error {
+	of := (*waybill.Refusal)(nil)
+	if !errors.As(cause, &of) {
+		return &waybill.Refusal{Action: a.ID, Seq: a.Seq, Reason: "the queue cannot hold it: " + cause.Error()}
+	}
+	named := *of
+	named.Action, named.Seq = a.ID, a.Seq
+	if named.Remedy == "" {
+		named.Remedy = "correct the value at the source, or leave the column out with drop"
+	}
+	return &named
 }
 
 // fits refuses an action that would not fit into the queue with the one before it, which stays

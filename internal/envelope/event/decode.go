@@ -439,8 +439,7 @@ func (d *Decoder) readSchema(e *Event) error {
 	if e.ID != schemaID+hash {
 		return fmt.Errorf("id %s is not that of the schema, %s", quote([]byte(e.ID)), schemaID+hash)
 	}
-	e.Schema = s
-	d.schemas.add(hash, s)
+	e.Schema = d.schemas.add(hash, s)
 	d.known = d.schemas.snapshot()
 	return nil
 }

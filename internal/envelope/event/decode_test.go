@@ -60,7 +60,7 @@ func TestDecodeRefuses(t *testing.T) {
 		{with(`"data":"[]"`), `data: it is neither an array of changes nor one change`},
 		{with(`"data":[7]`), `data: change 1: it is not a JSON object`},
 		{with(`"data":{}`), `data: change 1: field entity is missing`},
-		{with(`"data":[{"entity":"a","op":"upsrt","key":{"id":1}}]`), `data: change 1 (a): op "upsrt" is not one of insert, update, upsert, delete`},
+		{with(`"data":[{"entity":"a","op":"upsrt","key":{"id":1}}]`), `data: change 1 (a): op "upsrt" is not one of insert, update, upsert, delete, truncate`},
 		{with(`"data":[` + change), `the event is not a CloudEvent: not valid JSON, a comma or ] was expected at byte 111`},
 		{with(`"data":[],"data_base64":"W10="`), `the event has both data and data_base64`},
 		{with(`"data_base64":"W10"`), `data_base64 is not Base64`},

@@ -37,12 +37,16 @@
 // # Changes
 //
 // A change is what an outbox holds (package envelope says what it may look like), and two
-// fields beside:
+// fields beside, and another op:
 //
 //   - schema: the hash of the entity's schema where the source knows it.
 //   - unchanged: the columns that the schema has and neither row nor key holds; on updates and
 //     upserts, where there are any. It follows from the rest, and only spares other readers the schema;
 //     a column that stands in row, too, is an error.
+//   - op truncate: all rows of the entity were removed. It has neither key, row nor before.
+//
+// The key of a change whose schema is known may hold null, arrays and objects: a table without a key
+// is known by whole rows.
 //
 // Values keep the bytes with which they were written: 1.0e400 stays 1.0e400.
 //

@@ -28,7 +28,8 @@ type Encoder struct {
 }
 
 // AppendEvent appends the message. An error says that e cannot be written at all (a part without
-// number, text that is not UTF-8), or is that of Schemas; dst is then returned as it was.
+// number, text that is not UTF-8), is that of Schemas, or a *waybill.Refusal of a value (see
+// envelope.AppendChange); dst is then returned as it was.
 func (e *Encoder) AppendEvent(dst []byte, ev *Event) ([]byte, error) {
 	if err := check(ev); err != nil {
 		return dst, err
@@ -45,7 +46,7 @@ func (e *Encoder) AppendEvent(dst []byte, ev *Event) ([]byte, error) {
 				dst = append(dst, ',')
 			}
 			if dst, err = e.appendChange(dst, &ev.Changes[i]); err != nil {
-				return dst[:start], err
+				return dst[:start], ofAction(ev, err)
 			}
 		}
 		dst = append(dst, ']')
@@ -70,10 +71,10 @@ func (e *Encoder) Hash(s *waybill.Schema) string {
 
 // appendChange appends the change as an outbox holds it, and what the schema adds.
 func (e *Encoder) appendChange(dst []byte, c *waybill.Change) ([]byte, error) {
-	dst = envelope.AppendChange(dst, c)
+	dst, err := envelope.AppendChange(dst, c)
 	s := c.Schema
-	if s == nil {
-		return dst, nil
+	if s == nil || err != nil {
+		return dst, err
 	}
 	if s != e.last {
 		e.hash = e.Hash(s)
@@ -89,6 +90,14 @@ func (e *Encoder) appendChange(dst []byte, c *waybill.Change) ([]byte, error) {
 		dst = appendUnchanged(dst, c)
 	}
 	return append(dst, '}'), nil
+}
+
+// ofAction names the action in the refusal of one of its values.
+func ofAction(ev *Event, err error) error {
+	if r, ok := err.(*waybill.Refusal); ok && r.Action == "" { //nolint:errorlint // as envelope.AppendChange made it
+		r.Action, r.Seq = ev.ID, ev.Seq
+	}
+	return err
 }
 
 // appendUnchanged lists the columns that the schema has and neither row nor key holds.

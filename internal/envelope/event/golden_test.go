@@ -46,6 +46,16 @@ var customerSchema = &waybill.Schema{
 	Foreign: []waybill.ForeignKey{{Columns: []string{"country"}, Entity: "country", References: []string{"code"}}},
 }
 
+// capturedSchema is of a table that a log was read of.
+var capturedSchema = &waybill.Schema{
+	Entity: "public.event", System: "postgres",
+	Columns: []waybill.SchemaColumn{
+		{Name: "kind", Type: "mood", Base: "text", NotNull: true},
+		{Name: "note", Type: "character varying(20)"},
+		{Name: "data", Type: "jsonb"},
+	},
+}
+
 const (
 	hugeNumber = "huge-number.json" // one that no float64 holds
 
@@ -97,6 +107,14 @@ var golden = []struct {
 		waybill.Change{Entity: "customer", Op: waybill.Upsert, Key: row("id", "3"), Row: row("name", `"Cleo"`)})},
 	{"position.json", event.Event{Kind: event.Position, Source: "/waybill/crm", Seq: 42, Position: `{"v":1,"source":"postgres:7301/16384","seq":42}`}},
 	{"odd-name.json", event.Event{Source: "/waybill/crm", ID: "x\ty", Name: "waybill.action", Changes: waybill.ChangeList{}}},
+	{"captured.json", event.Event{Source: "/waybill/crm", ID: "7301/16384/0-16B3748/733", Seq: 44, Changes: waybill.ChangeList{
+		{Entity: "public.event", Op: waybill.Truncate, Schema: capturedSchema},
+		{
+			Entity: "public.event", Op: waybill.Insert, Key: row("kind", `"sad"`, "note", "null", "data", `{"n":1}`),
+			Row: row("kind", `"sad"`, "note", "null", "data", `{"n":1}`), Schema: capturedSchema,
+		},
+	}}},
+	{"captured-schema.json", event.Event{Kind: event.Schema, Source: "/waybill/crm", Schema: capturedSchema}},
 	{hugeNumber, event.Event{Source: "/waybill/crm", ID: actionID, Changes: waybill.ChangeList{
 		{Entity: "customer", Op: waybill.Upsert, Key: row("id", "1"), Row: row("rate", "1.0e400", "born", "null")},
 		{Entity: "customer", Op: waybill.Delete, Key: row("id", "2")},
@@ -127,7 +145,7 @@ func TestGolden(t *testing.T) {
 		if string(got) != string(want) {
 			t.Errorf("%s:\ngot  %s\nwant %s", g.file, got, want)
 		}
-		back, err := event.NewDecoder(knows(customerSchema)).Decode(want)
+		back, err := event.NewDecoder(knows(customerSchema, capturedSchema)).Decode(want)
 		if err != nil {
 			t.Fatalf("%s: %v", g.file, err)
 		}
@@ -188,7 +206,7 @@ func TestExamples(t *testing.T) {
 		shown = append(shown, string(m[1]))
 	}
 	for _, want := range []string{
-		"action.json", "action-with-schema.json", "schema.json", "part-1.json", "part-2.json", "position.json", "foreign.json",
+		"action.json", "action-with-schema.json", "schema.json", "part-1.json", "part-2.json", "position.json", "foreign.json", "captured-schema.json",
 	} {
 		if !slices.Contains(shown, want) {
 			t.Errorf("docs/format.md does not show %s", want)

@@ -11,7 +11,8 @@ import (
 const keepBytes = 4 << 20
 
 // Sizes counts, without keeping them, the bytes that the changes take in an event: all of them
-// as data, and the largest one. The error is that of reading the changes, or of Schemas.
+// as data, and the largest one. The error is that of reading the changes, of Schemas, or of a value
+// (a *waybill.Refusal without the action).
 func (e *Encoder) Sizes(changes waybill.Changes) (total, largest int, err error) {
 	total = len(`[]`)
 	buf := e.part[:0]
@@ -51,7 +52,7 @@ func (e *Encoder) Parts(head *Event, before waybill.Position, changes waybill.Ch
 			return err
 		}
 		if err := s.add(c, limit); err != nil {
-			return err
+			return ofAction(head, err)
 		}
 	}
 	if len(s.buf) == s.room {

@@ -258,7 +258,9 @@ func referenceChange(item []byte) (c waybill.Change, err error) {
 			case "entity":
 				c.Entity = s
 			case "op":
-				if c.Op, _ = waybill.ParseOp(s); c.Op == 0 {
+				if c.Op, _ = waybill.ParseOp(s); s == "truncate" {
+					c.Op = waybill.Truncate
+				} else if c.Op == 0 {
 					return c, errors.New("op")
 				}
 			case "schema":
@@ -296,8 +298,15 @@ func referenceChange(item []byte) (c waybill.Change, err error) {
 }
 
 func referenceWhole(c *waybill.Change) error {
-	if c.Entity == "" || strings.Contains(c.Entity, "\x00") || c.Op == 0 || len(c.Key) == 0 {
+	if c.Entity == "" || strings.Contains(c.Entity, "\x00") || c.Op == 0 || (len(c.Key) == 0) != (c.Op == waybill.Truncate) {
 		return errors.New("incomplete")
+	}
+	if c.Op == waybill.Truncate {
+		if len(c.Row)+len(c.Before) > 0 {
+			return errors.New("truncate with a row")
+		}
+		c.Key, c.Row, c.Before = nil, nil, nil
+		return nil
 	}
 	if c.Op == waybill.Delete {
 		if len(c.Row) > 0 {
@@ -308,7 +317,7 @@ func referenceWhole(c *waybill.Change) error {
 		return errors.New("no row")
 	}
 	for _, k := range c.Key {
-		if k.Value.IsNull() || strings.ContainsAny(string(k.Value.Raw[:1]), "[{") {
+		if c.Schema == nil && (k.Value.IsNull() || strings.ContainsAny(string(k.Value.Raw[:1]), "[{")) {
 			return errors.New("key is no scalar")
 		}
 		if v, ok := c.Row.Get(k.Name); ok && (c.Op == waybill.Insert || c.Op == waybill.Upsert) {

@@ -206,8 +206,15 @@ func drawEvent(t *rapid.T) event.Event {
 func drawChange(t *rapid.T) waybill.Change {
 	c := waybill.Change{
 		Entity: rapid.SampledFrom([]string{"customer", "a.b", `e"\` + "\n", "ключ"}).Draw(t, "entity"),
-		Op:     waybill.Op(rapid.IntRange(int(waybill.Insert), int(waybill.Delete)).Draw(t, "op")),
+		Op:     waybill.Op(rapid.IntRange(int(waybill.Insert), int(waybill.Truncate)).Draw(t, "op")),
 		Key:    drawRow(t, "key ", 1, rapid.SampledFrom([]string{"1", "-0.50e+9", `"x\u0041"`, "true", "1.0e400", `""`})),
+	}
+	if c.Op == waybill.Truncate {
+		c.Key = nil
+		if rapid.Bool().Draw(t, "schema known") {
+			c.Schema = drawSchema(t, nil)
+		}
+		return c
 	}
 	if c.Op != waybill.Delete {
 		c.Row = drawRow(t, "", 0, values)
@@ -220,6 +227,9 @@ func drawChange(t *rapid.T) waybill.Change {
 	}
 	if rapid.Bool().Draw(t, "schema known") {
 		c.Schema = drawSchema(t, c.Row)
+		if rapid.Bool().Draw(t, "keyless") {
+			c.Key = append(c.Key, row("key null", "null", "key list", `[1, {"a":null}]`)...)
+		}
 	}
 	return c
 }
@@ -239,12 +249,12 @@ func drawRow(t *rapid.T, prefix string, least int, values *rapid.Generator[strin
 }
 
 func drawSchema(t *rapid.T, r waybill.Row) *waybill.Schema {
-	s := &waybill.Schema{Entity: texts.Draw(t, "schema")}
+	s := &waybill.Schema{Entity: texts.Draw(t, "schema"), System: rapid.SampledFrom([]string{"", "postgres", `"`}).Draw(t, "system")}
 	for _, col := range r {
 		s.Columns = append(s.Columns, waybill.SchemaColumn{Name: col.Name, Type: "text"})
 	}
 	for i := range rapid.IntRange(0, 3).Draw(t, "more columns") {
-		s.Columns = append(s.Columns, waybill.SchemaColumn{Name: fmt.Sprintf("\"%d\"", i), Type: `t"<`, NotNull: true})
+		s.Columns = append(s.Columns, waybill.SchemaColumn{Name: fmt.Sprintf("\"%d\"", i), Type: `t"<`, Base: rapid.SampledFrom([]string{"", "text"}).Draw(t, "base"), NotNull: true})
 	}
 	if rapid.Bool().Draw(t, "keys") {
 		s.Key, s.Unique = []string{"id"}, [][]string{{"a", "b"}, {}}

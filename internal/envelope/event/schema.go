@@ -41,9 +41,15 @@ func isHash(b []byte) bool {
 // what is empty left out but entity and columns.
 func AppendSchema(dst []byte, s *waybill.Schema) []byte {
 	dst = envelope.AppendString(append(dst, `{"entity":`...), s.Entity)
+	if s.System != "" {
+		dst = envelope.AppendString(append(dst, `,"system":`...), s.System)
+	}
 	dst = appendList(append(dst, `,"columns":`...), s.Columns, func(dst []byte, c waybill.SchemaColumn) []byte {
 		dst = envelope.AppendString(append(dst, `{"name":`...), c.Name)
 		dst = envelope.AppendString(append(dst, `,"type":`...), c.Type)
+		if c.Base != "" {
+			dst = envelope.AppendString(append(dst, `,"base":`...), c.Base)
+		}
 		if c.NotNull {
 			dst = append(dst, `,"notnull":true`...)
 		}
@@ -113,15 +119,21 @@ func (s *schemas) snapshot() map[string]*waybill.Schema {
 	return s.known
 }
 
-func (s *schemas) add(hash string, schema *waybill.Schema) {
+// add returns the one that is known by this hash already, or else schema: so that whoever remembers
+// something about a schema finds it again by its address.
+func (s *schemas) add(hash string, schema *waybill.Schema) *waybill.Schema {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if old := s.known[hash]; old != nil {
+		return old
+	}
 	known := make(map[string]*waybill.Schema, len(s.known)+1)
 	if len(s.known) < maxSchemas {
 		maps.Copy(known, s.known)
 	}
 	known[hash] = schema
 	s.known = known
+	return schema
 }
 
 // find is called without s.mu held: resolve may take its time.
@@ -143,6 +155,5 @@ func (s *schemas) find(hash []byte) (*waybill.Schema, error) {
 	if schema == nil {
 		return nil, errors.New("it is not known here")
 	}
-	s.add(name, schema)
-	return schema, nil
+	return s.add(name, schema), nil
 }

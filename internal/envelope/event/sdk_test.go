@@ -78,7 +78,7 @@ func TestSDKReads(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		back, err := event.NewDecoder(knows(customerSchema)).Decode(again)
+		back, err := event.NewDecoder(knows(customerSchema, capturedSchema)).Decode(again)
 		if err != nil {
 			t.Fatalf("%s, handed on: %v in %s", g.file, err, again)
 		}
