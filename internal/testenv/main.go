@@ -11,9 +11,13 @@ import (
 
 var shared struct {
 	sync.Mutex
+	clusters map[int]*sharedCluster // by major version; 0 is the one that is installed
+	number   int
+}
+
+type sharedCluster struct {
 	cluster *Cluster
 	err     error
-	number  int
 }
 
 // Main runs the package's tests, stops the servers and fails if a goroutine is left over.
@@ -22,8 +26,10 @@ func Main(m *testing.M, opts ...goleak.Option) {
 	fixSeed()
 	code := m.Run()
 	shared.Lock()
-	if shared.cluster != nil {
-		shared.cluster.remove()
+	for _, c := range shared.clusters {
+		if c.err == nil {
+			c.cluster.remove()
+		}
 	}
 	shared.Unlock()
 	if code == 0 {

@@ -10,7 +10,6 @@ import (
 	"os/exec"
 	"os/user"
 	"path/filepath"
-	"sort"
 	"strconv"
 	"strings"
 	"syscall"
@@ -31,6 +30,7 @@ type Cluster struct {
 	Dir  string // data directory
 	Port int
 	base string
+	bin  string // directory of the server's programs
 	conf []string
 	proc *exec.Cmd
 	done chan struct{}
@@ -43,31 +43,53 @@ type Cluster struct {
 // not fsync.
 func Postgres(t testing.TB) *Database {
 	t.Helper()
+	return PostgresVersion(t, 0)
+}
+
+// PostgresVersion is Postgres with a server of the major version given, as NewClusterVersion finds it.
+func PostgresVersion(t testing.TB, major int) *Database {
+	t.Helper()
+	requireVersion(t, major)
 	shared.Lock()
-	if shared.cluster == nil && shared.err == nil {
-		shared.cluster, shared.err = newCluster([]string{"fsync=off", "wal_level=logical", "max_replication_slots=50", "max_wal_senders=50"})
-		if shared.err == nil {
-			shared.err = shared.cluster.start()
+	c := shared.clusters[major]
+	if c == nil {
+		c = new(sharedCluster)
+		c.cluster, c.err = newCluster(major, []string{"fsync=off", "wal_level=logical", "max_replication_slots=50", "max_wal_senders=50"})
+		if c.err == nil {
+			if c.err = c.cluster.start(); c.err != nil {
+				c.cluster.remove()
+			}
 		}
+		if shared.clusters == nil {
+			shared.clusters = map[int]*sharedCluster{}
+		}
+		shared.clusters[major] = c
 	}
-	c, err := shared.cluster, shared.err
 	shared.number++
 	name := fmt.Sprintf("test_%d", shared.number)
 	shared.Unlock()
-	if err != nil {
-		t.Fatalf("start PostgreSQL: %v", err)
+	if c.err != nil {
+		t.Fatalf("start PostgreSQL: %v", c.err)
 	}
-	admin := c.URL("postgres")
+	admin := c.cluster.URL("postgres")
 	Exec(t, admin, "create database "+name)
 	t.Cleanup(func() { Exec(t, admin, "drop database if exists "+name+" with (force)") })
-	return &Database{URL: c.URL(name), Name: name}
+	return &Database{URL: c.cluster.URL(name), Name: name}
 }
 
 // NewCluster starts a server of the test's own with additional settings such as
 // "synchronous_commit=off", and stops it when the test ends.
 func NewCluster(t testing.TB, conf ...string) *Cluster {
 	t.Helper()
-	c, err := newCluster(conf)
+	return NewClusterVersion(t, 0, conf...)
+}
+
+// NewClusterVersion is NewCluster with a server of the major version given: one of Versions, or 0 for
+// the one that Postgres uses. Where there is none the test is skipped, saying so.
+func NewClusterVersion(t testing.TB, major int, conf ...string) *Cluster {
+	t.Helper()
+	requireVersion(t, major)
+	c, err := newCluster(major, conf)
 	if err != nil {
 		t.Fatalf("create PostgreSQL cluster: %v", err)
 	}
@@ -131,12 +153,16 @@ func (c *Cluster) remove() {
 	_ = os.RemoveAll(c.base)
 }
 
-func newCluster(conf []string) (*Cluster, error) {
+func newCluster(major int, conf []string) (*Cluster, error) {
+	bin, err := binaries(major)
+	if err != nil {
+		return nil, err
+	}
 	base, err := os.MkdirTemp("", "waybill-pg-")
 	if err != nil {
 		return nil, err
 	}
-	c := &Cluster{base: base, Dir: filepath.Join(base, "data"), conf: conf}
+	c := &Cluster{base: base, Dir: filepath.Join(base, "data"), bin: bin, conf: conf}
 	if err := c.init(); err != nil {
 		_ = os.RemoveAll(base)
 		return nil, err
@@ -224,32 +250,15 @@ func (c *Cluster) await() error {
 
 // command prepares a server program to run as an unprivileged user.
 func (c *Cluster) command(name string, args ...string) (*exec.Cmd, error) {
-	dir, err := binaries()
-	if err != nil {
-		return nil, err
-	}
 	cred, err := credential()
 	if err != nil {
 		return nil, err
 	}
-	cmd := exec.Command(filepath.Join(dir, name), args...)
+	cmd := exec.Command(filepath.Join(c.bin, name), args...)
 	cmd.Dir = c.base
 	cmd.Env = []string{"PATH=/usr/bin:/bin", "LC_ALL=C", "TZ=UTC"}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: cred, Setpgid: true}
 	return cmd, nil
-}
-
-// binaries finds the newest installed server, or the one that WAYBILL_TEST_PGBIN names.
-func binaries() (string, error) {
-	if dir := os.Getenv("WAYBILL_TEST_PGBIN"); dir != "" {
-		return dir, nil
-	}
-	found, _ := filepath.Glob("/usr/lib/postgresql/*/bin/postgres")
-	if len(found) == 0 {
-		return "", errors.New("no PostgreSQL server found; run scripts/setup-test.sh, or set WAYBILL_TEST_PGBIN")
-	}
-	sort.Strings(found)
-	return filepath.Dir(found[len(found)-1]), nil
 }
 
 // credential is the user that servers run as: the caller, unless that is root.
