@@ -170,6 +170,14 @@ func (w *ownedWriter) Resume(ctx context.Context, stream string) (waybill.Positi
 	return w.Writer.Resume(ctx, stream)
 }
 
+// ForeignWrites is waybill.ForeignWrites'. A writer that does not count them has none.
+func (w *ownedWriter) ForeignWrites() uint64 {
+	if f, ok := w.Writer.(waybill.ForeignWrites); ok {
+		return f.ForeignWrites()
+	}
+	return 0
+}
+
 // Seq is waybill.Numbered's.
 func (w *ownedWriter) Seq() uint64 {
 	if n, ok := w.Writer.(waybill.Numbered); ok {

@@ -15,8 +15,8 @@ import (
 func (a *app) newInitCommand() *cobra.Command {
 	var (
 		pattern, source, capture string
-		targets         []string
-		force           bool
+		targets                  []string
+		force                    bool
 	)
 	cmd := &cobra.Command{
 		Use:   "init",

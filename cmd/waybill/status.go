@@ -120,6 +120,9 @@ func printStatus(w io.Writer, r *monitor.Report, now time.Time) {
 		})
 	}
 	t.Render()
+	for i := range r.Pipelines {
+		printLog(w, &r.Pipelines[i])
+	}
 	for i := range r.Queues {
 		printQueue(w, &r.Queues[i])
 	}
@@ -145,6 +148,26 @@ func stateText(p *pump.Status) string {
 		return string(p.State) + ", to pause"
 	}
 	return string(p.State)
+}
+
+// printLog tells what the source keeps for a hop, and what was remarkable at its target.
+func printLog(w io.Writer, p *pump.Status) {
+	if s := p.Slot; s != nil {
+		alarm := ""
+		switch {
+		case s.Alarm && s.Limit > 0 && s.Retained > s.Limit:
+			alarm = fmt.Sprintf("; ALARM: more than max_slot_bytes (%s)", size(uint64(s.Limit)))
+		case s.Alarm:
+			alarm = "; ALARM: the source threw away log that was not read"
+		}
+		fmt.Fprintf(w, "\nslot %s of %s: %s, %s retained, %s unconfirmed%s\n", s.Name, p.Stream, s.Status, size(uint64(max(0, s.Retained))), size(uint64(max(0, s.Unconfirmed))), alarm)
+	}
+	if p.Filtered > 0 {
+		fmt.Fprintf(w, "%s: nothing was left to apply of %s\n", p.Stream, plural(p.Filtered, "action", "actions"))
+	}
+	if p.ForeignWrites > 0 {
+		fmt.Fprintf(w, "%s: %s found the target other than the stream had left it: somebody else writes there\n", p.Stream, plural(p.ForeignWrites, "change", "changes"))
+	}
 }
 
 func printQueue(w io.Writer, q *monitor.Queue) {

@@ -35,6 +35,7 @@ type metric struct {
 type collector struct {
 	snapshots func() []pump.Status
 	metrics   []metric
+	slot      *prometheus.Desc
 	state     *prometheus.Desc
 	latency   *prometheus.Desc
 }
@@ -59,6 +60,17 @@ func newCollector(snapshots func() []pump.Status) *collector {
 			count("bytes_total", "Estimated size of those actions in bytes.", func(p *pump.Status) uint64 { return p.Bytes }),
 			count("retries_total", "Attempts that failed for a moment and were made again.", func(p *pump.Status) uint64 { return p.Retries }),
 			count("suppressed_total", "Actions found applied before, and not delivered again.", func(p *pump.Status) uint64 { return p.Suppressed }),
+			count("filtered_total", "Actions of which nothing was left to apply.", func(p *pump.Status) uint64 { return p.Filtered }),
+			count("foreign_writes_total", "Changes that found the target other than the stream had left it, since the stream began.", func(p *pump.Status) uint64 { return p.ForeignWrites }),
+			gauge("slot_retained_bytes", "Log that the source keeps for the stream; absent where it does not, or while unknown.", slot(func(s *pump.Slot) float64 { return float64(s.Retained) })),
+			gauge("slot_unconfirmed_bytes", "Log at the source that the stream has not confirmed.", slot(func(s *pump.Slot) float64 { return float64(s.Unconfirmed) })),
+			gauge("slot_limit_bytes", "From how many retained bytes on an alarm is due; 0 for never.", slot(func(s *pump.Slot) float64 { return float64(s.Limit) })),
+			gauge("slot_alarm", "1 while more is retained than max_slot_bytes, or the slot is lost.", slot(func(s *pump.Slot) float64 {
+				if s.Alarm {
+					return 1
+				}
+				return 0
+			})),
 			gauge("position_seq", "Number of the last action written; absent before the first.", func(p *pump.Status) (float64, bool) { return float64(p.Seq), p.Seq > 0 }),
 			gauge("backlog_actions", "Actions waiting at the source, or a lower bound; absent while unknown.", func(p *pump.Status) (float64, bool) { return float64(p.Backlog), p.Backlog >= 0 }),
 			gauge("lag_seconds", "Age of the oldest waiting action, of a failed pipeline at least the time since then; absent while unknown.", func(p *pump.Status) (float64, bool) { return p.LagSeconds, p.Backlog >= 0 }),
@@ -66,9 +78,20 @@ func newCollector(snapshots func() []pump.Status) *collector {
 				return float64(p.LastProgress.UnixMilli()) / 1000, !p.LastProgress.IsZero()
 			}),
 		},
+		slot:  desc("slot_status", "1 for the state of the slot that keeps the source's log, as the source calls it.", "status"),
 		state: desc("pipeline_state", "1 for the state that the pipeline is in, 0 for the others.", "state"),
 		latency: desc("commit_to_visible_seconds",
 			"Seconds from the commit at the source to the target holding the action, over the last actions."),
+	}
+}
+
+// slot is a number of a slot, unknown where there is none.
+func slot(get func(*pump.Slot) float64) func(*pump.Status) (float64, bool) {
+	return func(p *pump.Status) (float64, bool) {
+		if p.Slot == nil {
+			return 0, false
+		}
+		return get(p.Slot), true
 	}
 }
 
@@ -77,6 +100,7 @@ func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, m := range c.metrics {
 		ch <- m.desc
 	}
+	ch <- c.slot
 	ch <- c.state
 	ch <- c.latency
 }
@@ -90,6 +114,9 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 			if v, ok := m.value(p); ok {
 				ch <- prometheus.MustNewConstMetric(m.desc, m.kind, v, p.Pipeline, p.Target)
 			}
+		}
+		if p.Slot != nil {
+			ch <- prometheus.MustNewConstMetric(c.slot, prometheus.GaugeValue, 1, p.Pipeline, p.Target, p.Slot.Status)
 		}
 		for _, s := range states {
 			in := 0.0

@@ -125,7 +125,8 @@ func TestMetrics(t *testing.T) {
 	meters := []pump.Status{
 		{
 			Pipeline: "crm", Target: "sqlite", State: pump.Running, Seq: 12, Actions: 10, Changes: 30, Batches: 4, Bytes: 5000,
-			Retries: 1, Suppressed: 2, Backlog: 5, LagSeconds: 1.5, LastProgress: noon, P50: 0.004, P99: 0.03,
+			Retries: 1, Suppressed: 2, Filtered: 3, ForeignWrites: 4, Backlog: 5,
+			Slot: &pump.Slot{Name: "waybill_crm_sqlite", Status: "extended", Retained: 1 << 20, Unconfirmed: 1 << 10, Limit: 1 << 19, Alarm: true}, LagSeconds: 1.5, LastProgress: noon, P50: 0.004, P99: 0.03,
 		},
 		{Pipeline: "erp", Target: "postgres", State: pump.Starting, Backlog: -1},
 	}
@@ -143,6 +144,10 @@ func TestMetrics(t *testing.T) {
 	for _, m := range []string{
 		`waybill_backlog_actions{pipeline="crm",target="sqlite"} 5`, `waybill_lag_seconds{pipeline="crm",target="sqlite"} 1.5`,
 		`waybill_actions_total{pipeline="crm",target="sqlite"} 10`, `waybill_actions_total{pipeline="erp",target="postgres"} 0`,
+		`waybill_filtered_total{pipeline="crm",target="sqlite"} 3`, `waybill_foreign_writes_total{pipeline="crm",target="sqlite"} 4`,
+		`waybill_slot_retained_bytes{pipeline="crm",target="sqlite"} 1.048576e+06`, `waybill_slot_unconfirmed_bytes{pipeline="crm",target="sqlite"} 1024`,
+		`waybill_slot_alarm{pipeline="crm",target="sqlite"} 1`, `waybill_slot_limit_bytes{pipeline="crm",target="sqlite"} 524288`,
+		`waybill_slot_status{pipeline="crm",status="extended",target="sqlite"} 1`,
 		`waybill_suppressed_total{pipeline="crm",target="sqlite"} 2`,
 		`waybill_commit_to_visible_seconds{pipeline="crm",target="sqlite",quantile="0.99"} 0.03`,
 		`waybill_commit_to_visible_seconds_count{pipeline="crm",target="sqlite"} 10`,
@@ -153,7 +158,7 @@ func TestMetrics(t *testing.T) {
 			t.Errorf("no %s in /metrics", m)
 		}
 	}
-	for _, m := range []string{"backlog_actions", "lag_seconds", "position_seq", "commit_to_visible_seconds"} {
+	for _, m := range []string{"backlog_actions", "lag_seconds", "position_seq", "slot_retained_bytes", "slot_alarm", "commit_to_visible_seconds"} {
 		if strings.Contains(body, "waybill_"+m+`{pipeline="erp"`) {
 			t.Errorf("%s is shown for a pipeline that never ran", m)
 		}

@@ -46,12 +46,20 @@ type Status struct {
 	Bytes      uint64 `json:"bytes"`
 	Retries    uint64 `json:"retries"`
 	Suppressed uint64 `json:"suppressed"` // applied before, so not delivered again
+	Filtered   uint64 `json:"filtered"`   // of Actions, those of which nothing was left to apply
+
+	// ForeignWrites is how many changes found the target other than the stream had left it, since
+	// the stream began.
+	ForeignWrites uint64 `json:"foreign_writes"`
+	// Slot is what the source keeps of its log; nil where it does not, or it is not known yet.
+	Slot *Slot `json:"slot,omitempty"`
 
 	Backlog int64 `json:"backlog"` // actions waiting at the source, -1 unknown
 	// AtLeast: Backlog is a lower bound, because counting stopped there, or because the hop failed
 	// and nobody counts any more.
 	AtLeast bool `json:"at_least"`
-	// LagSeconds is the age of the oldest waiting action now, 0 without any. A hop that failed while
+	// LagSeconds is the age of the oldest waiting action now, 0 without any. A source that cannot
+	// count is asked only whether anything waits: then it is the most that the age can be. A hop that failed while
 	// none was known lags since then.
 	LagSeconds float64 `json:"lag_seconds"`
 	CaughtUp   bool    `json:"caught_up"`
@@ -64,6 +72,16 @@ type Status struct {
 	P99 float64 `json:"p99_seconds"`
 	// LatencySum is the sum of those times over all Actions, in seconds.
 	LatencySum float64 `json:"latency_sum_seconds"`
+}
+
+// Slot is what a source keeps of its log for a stream.
+type Slot struct {
+	Name        string `json:"name"`
+	Status      string `json:"status"` // PostgreSQL's wal_status: reserved, extended, unreserved, lost
+	Retained    int64  `json:"retained_bytes"`
+	Unconfirmed int64  `json:"unconfirmed_bytes"`
+	Limit       int64  `json:"limit_bytes"` // 0: none
+	Alarm       bool   `json:"alarm"`       // more is retained than the limit, or the slot is lost
 }
 
 const (
@@ -81,6 +99,7 @@ type Meter struct {
 	rates     []ratePoint
 	oldest    time.Time        // when the oldest waiting action was recorded, zero without any
 	counted   uint64           // status.Actions when Backlog was counted
+	lastTime  time.Time        // when the last action written was recorded
 	lacks     time.Time        // when the action was recorded that could not be written
 	failing   map[string]error // what is being tried again
 	gate      *Gate
@@ -306,10 +325,16 @@ func (m *Meter) wrote(b *waybill.Batch) {
 		a := &b.Actions[i]
 		s.Changes += uint64(a.Changes.Len())
 		s.Bytes += uint64(a.Size)
+		if a.Changes.Len() == 0 {
+			s.Filtered++
+		}
 		m.latency(max(0, now.Sub(a.Time).Seconds()))
 		if !m.oldest.IsZero() && a.Time.After(m.oldest) { // what waits is no older than what was written
 			m.oldest = a.Time
 		}
+	}
+	if n := len(b.Actions); n > 0 {
+		m.lastTime = b.Actions[n-1].Time
 	}
 	m.lacks = time.Time{}
 	if n := len(m.rates); n == 0 || now.Sub(m.rates[n-1].at) > rateWindow/20 {

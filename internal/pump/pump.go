@@ -75,6 +75,8 @@ func Run(ctx context.Context, r waybill.Reader, w waybill.Writer, c Config) (err
 	p.backlog, _ = r.(waybill.Backlog)
 	p.resumed, _ = r.(waybill.Resumed)
 	p.numbered, _ = w.(waybill.Numbered)
+	p.retainer, _ = r.(waybill.Retainer)
+	p.foreign, _ = w.(waybill.ForeignWrites)
 	defer func() {
 		err = errors.Join(err, writer.Close())
 	}()
@@ -106,6 +108,8 @@ type pump struct {
 	backlog  waybill.Backlog
 	resumed  waybill.Resumed
 	numbered waybill.Numbered
+	retainer waybill.Retainer
+	foreign  waybill.ForeignWrites
 	opened   bool // the session got as far as an open reader
 }
 
@@ -129,6 +133,9 @@ func (p *pump) session(ctx context.Context) (err error) {
 	if p.resumed != nil {
 		p.Meter.suppressed(p.resumed.Suppressed())
 	}
+	if p.foreign != nil {
+		p.Meter.foreign(p.foreign.ForeignWrites())
+	}
 	p.Meter.SetState(Running, nil)
 	p.Log.Info("carrying", "stream", p.Stream, "suppressed", p.Meter.Snapshot().Suppressed)
 	if pos != "" {
@@ -151,6 +158,9 @@ func (p *pump) carry(ctx context.Context, pos waybill.Position) (err error) {
 	}()
 	others.Go(func() { q.fail(p.fetch(ctx, q)) })
 	others.Go(func() { p.sample(ctx) })
+	if p.retainer != nil {
+		others.Go(func() { p.sampleSlot(ctx) })
+	}
 	var end goal
 	if p.UntilCaughtUp {
 		others.Go(func() {
@@ -169,6 +179,9 @@ func (p *pump) carry(ctx context.Context, pos waybill.Position) (err error) {
 		}
 		if err := p.write(ctx, b); err != nil {
 			return whyEnded(ctx, err)
+		}
+		if p.foreign != nil {
+			p.Meter.foreign(p.foreign.ForeignWrites())
 		}
 		pos = b.Upto
 		if err := p.ack(ctx, pos); err != nil {
@@ -282,18 +295,23 @@ func (p *pump) sample(ctx context.Context) {
 	}
 	tick := time.NewTicker(max(p.Sample/sampleParts, 1))
 	defer tick.Stop()
+	blind := uncounted{reached: time.Now()}
 	for {
 		turned := p.Gate.turning()
 		pos, written := p.Meter.position()
-		if head, err := p.r.Head(ctx); err == nil {
+		asked := time.Now()
+		if head, err := p.r.Head(ctx); err == nil && p.backlog != nil {
 			p.Meter.caughtUp(p.r.Reached(pos, head))
+		} else if err == nil {
+			blind.head, blind.asked = head, asked
+			blind.look(p, false)
 		}
 		if p.backlog != nil {
 			if n, oldest, err := p.backlog.Backlog(ctx, pos); err == nil {
 				p.Meter.waiting(n, most, oldest, written)
 			}
 		}
-		if !p.sampleAgain(ctx, tick.C, turned) {
+		if !p.sampleAgain(ctx, tick.C, turned, &blind) {
 			return
 		}
 	}
@@ -301,7 +319,7 @@ func (p *pump) sample(ctx context.Context) {
 
 // sampleAgain waits until it is time to: Sample has passed, what was counted is all written, or the
 // gate turned. It is false once ctx ended.
-func (p *pump) sampleAgain(ctx context.Context, tick <-chan time.Time, turned <-chan struct{}) bool {
+func (p *pump) sampleAgain(ctx context.Context, tick <-chan time.Time, turned <-chan struct{}, blind *uncounted) bool {
 	for n := 1; ; n++ {
 		select {
 		case <-ctx.Done():
@@ -309,6 +327,7 @@ func (p *pump) sampleAgain(ctx context.Context, tick <-chan time.Time, turned <-
 		case <-turned:
 			return true
 		case <-tick:
+			blind.look(p, true)
 			if n >= sampleParts || p.Meter.outdated() {
 				return true
 			}
