@@ -1,0 +1,277 @@
+package wal
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/waybill-data/waybill"
+	"github.com/waybill-data/waybill/internal/postgres/poll"
+	"github.com/waybill-data/waybill/internal/postgres/server"
+)
+
+const slotTableSQL = `create schema if not exists waybill;
+create table if not exists waybill.slot (
+  stream      text        primary key,
+  slot        text        not null unique,
+  publication text        not null,
+  start_lsn   pg_lsn      not null,
+  registered  uuid        not null default gen_random_uuid()
+);
+`
+
+// SQL is what Install runs, apart from the publication and the slot, which depend on the server.
+func (o *Reader) SQL() string {
+	if o.opts.Outbox {
+		return o.poller().SQL() + "\n" + slotTableSQL
+	}
+	return slotTableSQL
+}
+
+func (o *Reader) poller() *poll.Reader {
+	return poll.NewReader(poll.Options{URL: o.opts.URL, Stream: o.opts.Stream, Log: o.opts.Log})
+}
+
+// Install makes the table waybill.slot, and for every stream its publication and its slot; what is
+// there stays as it is.
+func (o *Reader) Install(ctx context.Context, streams ...string) error {
+	return o.administer(ctx, func(c *sideConn) error {
+		if err := o.usable(ctx, c); err != nil {
+			return err
+		}
+		for _, stream := range streams {
+			name, publication := o.names(stream)
+			if err := o.install(ctx, c, name, publication, stream); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// names are the slot and the publication of a stream.
+func (o *Reader) names(stream string) (slot, publication string) {
+	if stream == o.opts.Stream {
+		return o.opts.Slot, o.opts.Publication
+	}
+	return SlotName(stream), SlotName(stream)
+}
+
+func (o *Reader) administer(ctx context.Context, f func(c *sideConn) error) error {
+	if o.link == nil {
+		defer o.side.close()
+	}
+	return o.side.do(ctx, f)
+}
+
+func (o *Reader) install(ctx context.Context, c *sideConn, name, publication, stream string) error {
+	if o.opts.Outbox && !c.identity.Outbox {
+		if err := o.poller().Install(ctx); err != nil {
+			return err
+		}
+	}
+	lock := fmt.Sprintf("select pg_advisory_lock(%d)", int64(server.SchemaLock))
+	if _, err := c.Exec(ctx, lock); err != nil {
+		return server.Classify(err, "install in database "+c.identity.Database)
+	}
+	defer func() {
+		_, _ = c.Exec(context.WithoutCancel(ctx), strings.Replace(lock, "_lock", "_unlock", 1))
+	}()
+	var there bool
+	err := c.QueryRow(ctx, `select to_regclass('waybill.slot') is not null`).Scan(&there)
+	if err == nil && !there {
+		_, err = c.PgConn().Exec(ctx, slotTableSQL).ReadAll()
+	}
+	if err != nil {
+		return server.Classify(err, "make table waybill.slot in database "+c.identity.Database)
+	}
+	if err := o.publish(ctx, c, publication); err != nil {
+		return err
+	}
+	return o.makeSlot(ctx, c, name, publication, stream)
+}
+
+// publish makes the publication, or adds to it what it lacks.
+func (o *Reader) publish(ctx context.Context, c *sideConn, publication string) error {
+	var exists bool
+	if err := c.QueryRow(ctx, `select exists (select from pg_publication where pubname = $1)`, publication).Scan(&exists); err != nil {
+		return server.Classify(err, "look for publication "+publication)
+	}
+	lacking, err := o.lacking(ctx, c, publication)
+	if err != nil {
+		return err
+	}
+	var sql string
+	switch {
+	case exists && len(lacking) == 0:
+		return nil
+	case exists:
+		sql = addSQL(publication, lacking)
+	default:
+		with := "publish_via_partition_root = true"
+		if o.opts.Outbox {
+			with += ", publish = 'insert'"
+		} else if c.identity.Version >= 180000 {
+			with += ", publish_generated_columns = stored"
+		}
+		sql = "CREATE PUBLICATION " + server.Quote(publication)
+		if len(lacking) > 0 {
+			sql += " FOR TABLE " + strings.Join(lacking, ", ")
+		}
+		sql += " WITH (" + with + ")"
+	}
+	if _, err := c.Exec(ctx, sql); err != nil {
+		return server.Classify(err, "make publication "+publication+" ("+sql+")")
+	}
+	return nil
+}
+
+func addSQL(publication string, tables []string) string {
+	return "ALTER PUBLICATION " + server.Quote(publication) + " ADD TABLE " + strings.Join(tables, ", ")
+}
+
+const tablesSQL = `select n.nspname::text, c.relname::text,
+  coalesce(array(select an.nspname || '.' || a.relname from pg_partition_ancestors(c.oid) p (id)
+    join pg_class a on a.oid = p.id join pg_namespace an on an.oid = a.relnamespace where a.oid <> c.oid), '{}'),
+  exists (select from pg_publication_tables t where t.pubname = $1
+    and (t.schemaname, t.tablename) in (select an.nspname, a.relname from pg_class a join pg_namespace an on an.oid = a.relnamespace
+      where a.oid = c.oid or a.oid in (select pg_partition_ancestors(c.oid)) or a.oid in (select relid from pg_partition_tree(c.oid))))
+from pg_class c join pg_namespace n on n.oid = c.relnamespace
+where c.relkind in ('r', 'p') and c.relpersistence = 'p' and n.nspname !~ '^pg_' and n.nspname <> 'information_schema'
+order by 1, 2`
+
+// table is one that could be published.
+type table struct {
+	schema, name string
+	ancestors    []string // of a partition
+	published    bool
+}
+
+func (t table) String() string { return t.schema + "." + t.name }
+func (t table) quoted() string { return pgx.Identifier{t.schema, t.name}.Sanitize() }
+
+// asked are the tables that the patterns mean; a partition is meant by its root.
+func (o *Reader) asked(ctx context.Context, c *sideConn, publication string) ([]table, error) {
+	rows, err := c.Query(ctx, tablesSQL, publication)
+	if err != nil {
+		return nil, server.Classify(err, "list the source's tables")
+	}
+	all, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (t table, err error) {
+		err = row.Scan(&t.schema, &t.name, &t.ancestors, &t.published)
+		return t, err
+	})
+	if err != nil {
+		return nil, server.Classify(err, "list the source's tables")
+	}
+	patterns := o.opts.Tables
+	if o.opts.Outbox {
+		patterns = []string{"waybill.outbox"}
+	}
+	return slices.DeleteFunc(all, func(t table) bool {
+		return !matches(patterns, t.String()) || t.schema == "waybill" && !o.opts.Outbox ||
+			slices.ContainsFunc(t.ancestors, func(a string) bool { return matches(patterns, a) })
+	}), nil
+}
+
+// lacking are the tables, quoted, that should be published and are not.
+func (o *Reader) lacking(ctx context.Context, c *sideConn, publication string) ([]string, error) {
+	tables, err := o.asked(ctx, c, publication)
+	var names []string
+	for _, t := range tables {
+		if !t.published {
+			names = append(names, t.quoted())
+		}
+	}
+	return names, err
+}
+
+// makeSlot registers the stream and makes its slot. A registration without a place says that the
+// slot was not made to the end: nothing was ever read from it.
+func (o *Reader) makeSlot(ctx context.Context, c *sideConn, name, publication, stream string) error {
+	var done bool
+	err := c.QueryRow(ctx, `insert into waybill.slot as s (stream, slot, publication, start_lsn) values ($1, $2, $3, '0/0')
+on conflict (stream) do update set stream = excluded.stream returning start_lsn > '0/0'`, stream, name, publication).Scan(&done)
+	if err != nil {
+		return server.Classify(err, "register stream "+stream)
+	}
+	if done {
+		return nil
+	}
+	_, err = c.Exec(ctx, `select pg_drop_replication_slot(slot_name) from pg_replication_slots where slot_name = $1`, name)
+	if err != nil {
+		return server.Classify(err, "make slot "+name+" anew")
+	}
+	call := `pg_create_logical_replication_slot($1, 'pgoutput')`
+	if c.identity.Version >= 170000 {
+		call = `pg_create_logical_replication_slot($1, 'pgoutput', false, false, true)`
+	}
+	var lsn string
+	if err := c.QueryRow(ctx, `select lsn::text from `+call, name).Scan(&lsn); err != nil {
+		return server.Classify(err, "make slot "+name)
+	}
+	if _, err := c.Exec(ctx, `update waybill.slot set start_lsn = $2::text::pg_lsn where stream = $1`, stream, lsn); err != nil {
+		return server.Classify(err, "register stream "+stream)
+	}
+	return nil
+}
+
+// Uninstall removes the streams' slots, publications and registrations.
+func (o *Reader) Uninstall(ctx context.Context, streams ...string) error {
+	for _, stream := range streams {
+		if err := o.Drop(ctx, stream); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Drop removes the stream's slot, its publication and its registration.
+func (o *Reader) Drop(ctx context.Context, stream string) error {
+	return o.administer(ctx, func(c *sideConn) error {
+		var there bool
+		if err := c.QueryRow(ctx, `select to_regclass('waybill.slot') is not null`).Scan(&there); err != nil || !there {
+			return server.Classify(err, "look for table waybill.slot")
+		}
+		var name, publication string
+		err := c.QueryRow(ctx, `select slot, publication from waybill.slot where stream = $1`, stream).Scan(&name, &publication)
+		if errors.Is(err, pgx.ErrNoRows) {
+			return nil
+		}
+		if err != nil {
+			return server.Classify(err, "look for stream "+stream)
+		}
+		if _, err := c.Exec(ctx, `select pg_drop_replication_slot(slot_name) from pg_replication_slots where slot_name = $1`, name); err != nil {
+			return server.Classify(err, "drop slot "+name)
+		}
+		var shared bool
+		if err := c.QueryRow(ctx, `select exists (select from waybill.slot where publication = $1 and stream <> $2)`, publication, stream).Scan(&shared); err != nil {
+			return server.Classify(err, "look at publication "+publication)
+		}
+		if !shared {
+			if _, err := c.Exec(ctx, "drop publication if exists "+server.Quote(publication)); err != nil {
+				return server.Classify(err, "drop publication "+publication)
+			}
+		}
+		_, err = c.Exec(ctx, `delete from waybill.slot where stream = $1`, stream)
+		return server.Classify(err, "forget stream "+stream)
+	})
+}
+
+// Retained looks at what the server keeps for the slot.
+func (o *Reader) Retained(ctx context.Context) (waybill.Retained, error) {
+	r := waybill.Retained{Slot: o.opts.Slot, Limit: o.opts.MaxSlotBytes}
+	err := o.side.do(ctx, func(c *sideConn) error {
+		err := c.QueryRow(ctx, `select coalesce(wal_status, ''), active,
+  greatest(coalesce(pg_current_wal_lsn() - restart_lsn, 0), 0)::int8, greatest(coalesce(pg_current_wal_lsn() - confirmed_flush_lsn, 0), 0)::int8
+from pg_replication_slots where slot_name = $1`, o.opts.Slot).Scan(&r.Status, &r.Active, &r.Bytes, &r.Unconfirmed)
+		if errors.Is(err, pgx.ErrNoRows) {
+			return fmt.Errorf("the slot %s is gone", o.opts.Slot)
+		}
+		return server.Classify(err, "look at slot "+o.opts.Slot)
+	})
+	return r, err
+}

@@ -1,0 +1,225 @@
+package wal
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgproto3"
+
+	"github.com/waybill-data/waybill"
+	"github.com/waybill-data/waybill/internal/postgres/pgoutput"
+	"github.com/waybill-data/waybill/internal/postgres/server"
+)
+
+const (
+	// statusEvery is how often the server hears from us at least, and ackEvery how often where
+	// something was acknowledged.
+	statusEvery = 5 * time.Second
+	ackEvery    = 200 * time.Millisecond
+)
+
+// link is one replication connection. Two goroutines serve it: one receives, the other, which is
+// the only one that writes, reports; stop waits for both.
+type link struct {
+	conn     *pgx.Conn
+	pg       *pgconn.PgConn
+	queue    *queue
+	acked    *atomic.Uint64 // the Reader's
+	received atomic.Uint64  // LSN
+	asked    chan struct{}  // the server, or Head, asks for a report
+	cancel   context.CancelFunc
+	quit     chan struct{} // end the replication in good order
+	receiver chan struct{}
+	reporter chan struct{}
+}
+
+// linkParams make values come as this package reads them.
+var linkParams = map[string]string{
+	"replication":        "database",
+	"DateStyle":          "ISO",
+	"IntervalStyle":      "postgres",
+	"extra_float_digits": "3",
+	"lc_monetary":        "C",
+	"bytea_output":       "hex",
+}
+
+// begin sends a replication command and waits until the stream is open.
+func (l *link) begin(ctx context.Context, sql string) error {
+	stop := context.AfterFunc(ctx, func() { _ = l.pg.Conn().SetDeadline(time.Now()) })
+	defer stop()
+	l.pg.Frontend().Send(&pgproto3.Query{String: sql})
+	if err := l.pg.Frontend().Flush(); err != nil {
+		return err
+	}
+	var failed error
+	for {
+		msg, err := l.pg.ReceiveMessage(context.Background())
+		if err != nil {
+			return errors.Join(ctx.Err(), err)
+		}
+		switch m := msg.(type) {
+		case *pgproto3.CopyBothResponse:
+			return nil
+		case *pgproto3.ErrorResponse:
+			failed = pgconn.ErrorResponseToPgError(m)
+		case *pgproto3.ReadyForQuery:
+			if failed == nil {
+				failed = errors.New("the server does not open the stream")
+			}
+			return failed
+		}
+	}
+}
+
+// start begins to receive; a takes what comes.
+func (l *link) start(a *assembler) {
+	ctx, cancel := context.WithCancel(context.Background())
+	l.cancel, l.quit, l.asked = cancel, make(chan struct{}), make(chan struct{}, 1)
+	l.receiver, l.reporter = make(chan struct{}), make(chan struct{})
+	a.ctx = ctx
+	go func() {
+		defer close(l.receiver)
+		if err := l.receive(ctx, a); err != nil {
+			l.queue.fail(err)
+		}
+	}()
+	go func() {
+		defer close(l.reporter)
+		l.report(ctx)
+	}()
+}
+
+// receive takes what the server sends until the stream ends.
+func (l *link) receive(ctx context.Context, a *assembler) error {
+	stop := context.AfterFunc(ctx, func() { _ = l.pg.Conn().SetReadDeadline(time.Now()) })
+	defer stop()
+	var decoder pgoutput.Decoder
+	quitting := false
+	for {
+		msg, err := l.pg.ReceiveMessage(context.Background())
+		if err != nil {
+			return server.Classify(err, "read the source's log")
+		}
+		select {
+		case <-l.quit:
+			quitting = true
+		default:
+		}
+		switch m := msg.(type) {
+		case *pgproto3.CopyData:
+			if quitting {
+				continue
+			}
+			if err := l.frame(a, &decoder, m.Data); err != nil {
+				if ctx.Err() != nil {
+					return ctx.Err()
+				}
+				return err
+			}
+		case *pgproto3.ErrorResponse:
+			return server.Classify(pgconn.ErrorResponseToPgError(m), "read the source's log")
+		case *pgproto3.CommandComplete, *pgproto3.ReadyForQuery:
+			return waybill.AsTransient(errors.New("read the source's log: the server ended the stream"))
+		}
+	}
+}
+
+func (l *link) frame(a *assembler, decoder *pgoutput.Decoder, data []byte) error {
+	f, err := pgoutput.ParseFrame(data)
+	if err != nil {
+		return err
+	}
+	if f.Kind == pgoutput.FrameKeepalive {
+		l.advance(f.End)
+		if f.Reply {
+			signal(l.asked)
+		}
+		return a.keepalive(f.End)
+	}
+	l.advance(f.Start)
+	m, err := decoder.Decode(f.Data)
+	if err != nil {
+		return fmt.Errorf("read the source's log at %s: %w", f.Start, err)
+	}
+	return a.message(m)
+}
+
+func (l *link) advance(lsn pgoutput.LSN) {
+	if uint64(lsn) > l.received.Load() {
+		l.received.Store(uint64(lsn))
+	}
+}
+
+// report tells the server what is done, until the context ends.
+func (l *link) report(ctx context.Context) {
+	tick := time.NewTicker(ackEvery)
+	defer tick.Stop()
+	var (
+		sent   uint64
+		sentAt = time.Now()
+	)
+	for {
+		quit := false
+		select {
+		case <-ctx.Done():
+			return
+		case <-l.quit:
+			quit = true
+		case <-l.asked:
+		case now := <-tick.C:
+			if l.acked.Load() == sent && now.Sub(sentAt) < statusEvery {
+				continue
+			}
+		}
+		acked := l.acked.Load()
+		if err := l.status(pgoutput.LSN(acked)); err != nil {
+			return // the receiver notices
+		}
+		sent, sentAt = acked, time.Now()
+		if quit {
+			_ = l.send(&pgproto3.CopyDone{})
+			return
+		}
+	}
+}
+
+func (l *link) status(acked pgoutput.LSN) error {
+	written := max(pgoutput.LSN(l.received.Load()), acked)
+	return l.send(&pgproto3.CopyData{Data: pgoutput.AppendStatus(nil, written, acked, acked, time.Now(), false)})
+}
+
+func (l *link) send(m pgproto3.FrontendMessage) error {
+	b, err := m.Encode(nil)
+	if err != nil {
+		return err
+	}
+	_ = l.pg.Conn().SetWriteDeadline(time.Now().Add(statusEvery))
+	_, err = l.pg.Conn().Write(b)
+	return err
+}
+
+// stop ends the replication and disconnects. In good order: with a last report, and when the
+// server has given the slot back.
+func (l *link) stop(orderly bool) {
+	if l.cancel != nil {
+		if orderly {
+			close(l.quit)
+			l.queue.open()
+			timer := time.NewTimer(closeTimeout)
+			select {
+			case <-l.receiver:
+			case <-timer.C:
+			}
+			timer.Stop()
+		}
+		l.cancel()
+		<-l.receiver
+		<-l.reporter
+	}
+	server.Close(l.conn)
+}
