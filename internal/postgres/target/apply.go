@@ -265,6 +265,7 @@ func (t *applyTx) sendGroup(g *changeGroup) error {
 	buf := t.w.arrays[:0]
 	for i, n := range columns {
 		col := &g.kind.table.columns[n]
+		asText[i] = t.w.plan.travel(g, col, i)
 		for {
 			var ok bool
 			var refused *refusedChange

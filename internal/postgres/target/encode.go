@@ -53,7 +53,13 @@ var (
 
 // wire is how the column travels; text where asked to, or where there is no other way.
 func (c *targetColumn) wire(asText bool) wireType {
-	if w, ok := wireTypes[c.base]; ok && !asText {
+	if asText {
+		return wireText
+	}
+	if w, ok := wireTypes[c.base]; ok {
+		return w
+	}
+	if w, ok := passTypes[c.base]; ok {
 		return w
 	}
 	return wireText
@@ -94,11 +100,11 @@ func appendArray(dst []byte, col *targetColumn, asText bool, p *applyPlan, g *ch
 		dst = append(dst, 0, 0, 0, 0)
 		if text {
 			var refused *refusedChange
-			if dst, refused = appendAsText(dst, col, v.Raw); refused != nil {
+			if dst, refused = appendTextValue(dst, col, v); refused != nil {
 				refused.change = c
 				return dst[:start], true, refused
 			}
-		} else if dst, ok = appendBinary(dst, col.base, v.Raw); !ok || col.tooFine(v.Raw) {
+		} else if dst, ok = appendBinaryValue(dst, col, v); !ok {
 			return dst[:start], false, nil
 		}
 		putLength(dst[mark:], len(dst)-mark-4)

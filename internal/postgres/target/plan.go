@@ -1,8 +1,6 @@
 package target
 
 import (
-	"bytes"
-
 	"github.com/waybill-data/waybill"
 )
 
@@ -120,7 +118,7 @@ func (p *applyPlan) add(c *waybill.Change, t *targetTable, action int) *refusedC
 	}
 	pc := plannedChange{Change: *c, shape: shape, action: action}
 	for _, rk := range shape.rowKeys {
-		if !bytes.Equal(c.Key[rk.key].Value.Raw, c.Row[rk.row].Value.Raw) {
+		if !sameValue(c.Key[rk.key].Value, c.Row[rk.row].Value) {
 			if c.Op != waybill.Update {
 				return &refusedChange{reason: "column " + c.Row[rk.row].Name + " of its row is not the same as in its key"}
 			}
@@ -224,7 +222,7 @@ func (p *applyPlan) keyBytes(c *plannedChange) (key []byte, certain bool) {
 		start := len(key)
 		key = append(key, 0, 0, 0, 0)
 		var ok bool
-		if key, ok = appendKey(key, &kind.table.columns[n], v.Raw); !ok {
+		if key, ok = appendKeyValue(key, &kind.table.columns[n], v); !ok {
 			key = append(key[:start+4], v.Raw...)
 			certain = false
 		}
@@ -238,8 +236,8 @@ func (p *applyPlan) keyBytes(c *plannedChange) (key []byte, certain bool) {
 // 1 and 1.0, the row keeps what it was made with.
 func (p *applyPlan) sameDigits(a, b *plannedChange) bool {
 	for i, n := range a.kind().key {
-		if a.kind().table.columns[n].base == oidNumeric && !bytes.Equal(
-			a.value(p.keySource(a, a.kind(), i, n)).Raw, b.value(p.keySource(b, b.kind(), i, n)).Raw) {
+		if a.kind().table.columns[n].base == oidNumeric && !sameValue(
+			a.value(p.keySource(a, a.kind(), i, n)), b.value(p.keySource(b, b.kind(), i, n))) {
 			return false
 		}
 	}

@@ -146,8 +146,12 @@ func serverMessage(pe *pgconn.PgError, c *waybill.Change) string {
 	}
 	for _, row := range []waybill.Row{c.Row, c.Before} {
 		for _, col := range row {
-			text := string(col.Value.Raw)
-			if t, ok := envelope.Text(col.Value.Raw); ok {
+			value, err := col.Value.AsJSON()
+			if err != nil {
+				continue
+			}
+			text := string(value.Raw)
+			if t, ok := envelope.Text(value.Raw); ok {
 				text = string(t)
 			}
 			if _, isKey := c.Key.Get(col.Name); !isKey && len(text) > 2 {
@@ -171,7 +175,7 @@ func (w *Writer) blame(ctx context.Context, e *stepError) *targetColumn {
 		if !ok || v.IsNull() {
 			continue
 		}
-		text, refused := appendAsText(nil, col, v.Raw)
+		text, refused := appendTextValue(nil, col, v)
 		if refused != nil {
 			return col
 		}

@@ -1,6 +1,7 @@
 package target
 
 import (
+	"bytes"
 	"fmt"
 	"slices"
 	"strings"
@@ -50,6 +51,7 @@ type groupKind struct {
 	inexactKey       bool // equal keys may have different bytes
 	moves            map[*groupKind]bool
 	statements       map[string][]*targetStatement
+	former           []byte // how the columns of passTypes travelled last: 1 as text
 }
 
 // columns of the statement's parameters: what is written, then what finds the row and is not
@@ -203,6 +205,7 @@ func (s *targetSchema) kindOf(t *targetTable, op waybill.Op, key, set []int, uni
 		id: len(s.kinds), table: t, op: op, key: sorted, set: set, rekey: rekey, unique: unique,
 		moves: map[*groupKind]bool{}, statements: map[string][]*targetStatement{},
 	}
+	k.former = bytes.Repeat([]byte{1}, len(k.columns()))
 	for _, n := range key {
 		k.inexactKey = k.inexactKey || !t.columns[n].exact()
 	}
