@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"path/filepath"
 	"slices"
 
 	"github.com/waybill-data/waybill"
@@ -11,6 +12,7 @@ import (
 	"github.com/waybill-data/waybill/internal/jetstream"
 	"github.com/waybill-data/waybill/internal/postgres/poll"
 	"github.com/waybill-data/waybill/internal/postgres/target"
+	"github.com/waybill-data/waybill/internal/postgres/wal"
 	"github.com/waybill-data/waybill/internal/sqlite"
 )
 
@@ -23,11 +25,19 @@ const (
 )
 
 // newSourceReader makes the reader of the pipeline's source for a consumer, one of
-// p.SourceStreams.
-func newSourceReader(p *config.Pipeline, stream string, log *slog.Logger) (waybill.Reader, error) {
+// p.SourceStreams. What is too large for memory goes into the directory spill, "" for the system's
+// own.
+func newSourceReader(p *config.Pipeline, stream, spill string, log *slog.Logger) (waybill.Reader, error) {
 	b := p.Batch
 	switch s := p.Source; {
-	case s.Postgres != nil && !s.Postgres.Log():
+	case s.Postgres != nil && s.Postgres.Log():
+		slot := s.Postgres.Slot(stream)
+		return wal.NewReader(wal.Options{
+			URL: s.Postgres.URL, Stream: stream, Slot: slot, Publication: slot,
+			Tables: s.Postgres.Tables, Outbox: s.Postgres.Capture == "outbox",
+			MaxActions: b.MaxActions, MaxBytes: int(b.MaxBytes), MaxSlotBytes: s.Postgres.MaxSlotBytes, SpillDir: spill, Log: log,
+		}), nil
+	case s.Postgres != nil:
 		return poll.NewReader(poll.Options{
 			URL: s.Postgres.URL, Stream: stream,
 			MaxActions: b.MaxActions, MaxBytes: b.MaxBytes, MaxDelay: b.MaxDelay, Log: log,
@@ -58,14 +68,18 @@ func newWriter(p *config.Pipeline, t *config.Target, owner string, log *slog.Log
 type queues struct {
 	servers map[string]*jetstream.Server // by directory
 	queues  map[queueKey]*jetstream.Queue
+	spill   string // the directory for what a source's reader cannot hold in memory
 }
 
 type queueKey struct{ dir, stream string }
 
 // newQueues makes the queues of the picked pipelines; those that share one agree on it, which the
 // configuration saw to. It opens nothing.
-func newQueues(_ *config.Config, picked []*config.Pipeline, log *slog.Logger) *queues {
+func newQueues(cfg *config.Config, picked []*config.Pipeline, log *slog.Logger) *queues {
 	q := &queues{servers: map[string]*jetstream.Server{}, queues: map[queueKey]*jetstream.Queue{}}
+	if cfg.State.SQLite != nil {
+		q.spill = filepath.Dir(cfg.State.SQLite.Path)
+	}
 	for _, p := range picked {
 		e := p.Queue.Embedded
 		if e == nil {
@@ -142,7 +156,7 @@ func newHops(p *config.Pipeline, q *queues, owner string, log *slog.Logger) (*ho
 	h := &hops{pipeline: p}
 	h.server, h.queue = q.of(p)
 	for _, stream := range p.SourceStreams() {
-		reader, err := newSourceReader(p, stream, log)
+		reader, err := newSourceReader(p, stream, q.spill, log)
 		if err != nil {
 			return nil, err
 		}

@@ -23,11 +23,11 @@ func (a *app) newDropCommand() *cobra.Command {
 		Use:   "drop PIPELINE",
 		Short: "Forget a pipeline: its consumers and its positions",
 		Long: `Removes what source, queue and targets remember of the pipeline: its registrations as a
-consumer and its positions. With --target it forgets one target, before that goes from the
-configuration. The data that was carried stays; what the pipeline put into a queue goes, unless
-another pipeline takes its actions from there, which has to be dropped first. A pipeline that
-an engine is running is not dropped, nor one in a queue that an engine has open: stop the
-engine first.`,
+consumer, its replication slots and its positions. With --target it forgets one target, before
+that goes from the configuration. The data that was carried stays; what the pipeline put into a
+queue goes, unless another pipeline takes its actions from there, which has to be dropped
+first. A pipeline that an engine is running is not dropped, nor one in a queue that an engine
+has open: stop the engine first.`,
 		Example:           "  waybill drop crm\n  waybill drop crm --yes\n  waybill drop crm --target warehouse",
 		Args:              onePipeline,
 		ValidArgsFunction: a.completeOne,

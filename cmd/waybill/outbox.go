@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -39,14 +40,14 @@ func (a *app) newOutboxCommand() *cobra.Command {
 	}
 	verb("sql", "Print the source-side schema", "Prints what install runs, without connecting to anything.", a.outboxSQL)
 	verb("install", "Apply the source-side schema and register the pipeline",
-		`Creates the outbox at the source and registers the pipeline as one of its consumers. From
-then on the source keeps every action until this pipeline has it at its target. May be
-repeated.`, a.outboxInstall)
+		`Creates the outbox at the source and registers the pipeline as one of its consumers; for a
+source that is read from its log, the publication and the replication slot. From then on the
+source keeps every action until this pipeline has it at its target. May be repeated.`, a.outboxInstall)
 	var yes bool
 	uninstall := verb("uninstall", "Remove the pipeline's part of the source-side schema",
 		`Removes the pipeline's registration: the source no longer keeps anything for it. The schema
 goes with the last pipeline, and with it the actions in it: it asks first if some of them were
-not acknowledged. A pipeline that an engine is running is not uninstalled: stop the engine
+not acknowledged, and always before a replication slot goes. A pipeline that an engine is running is not uninstalled: stop the engine
 first.`,
 		func(ctx context.Context, cfg *config.Config, p *config.Pipeline, in waybill.Installer) error {
 			return a.outboxUninstall(ctx, cfg, p, in, yes)
@@ -63,15 +64,68 @@ func (a *app) withInstaller(p *config.Pipeline, do func(waybill.Installer) error
 	if !p.Source.IsSet() {
 		return &usageError{fmt.Errorf("pipeline %s has no source, so there is nothing to set up; the outbox is at the pipeline that fills its queue", p.Name)}
 	}
-	reader, err := newSourceReader(p, p.SourceStreams()[0], a.quietLog())
-	if err != nil {
-		return err
+	streams := p.SourceStreams()
+	if !readsLog(p) {
+		streams = streams[:1] // they share one schema, which any of their readers sets up
 	}
-	installer, ok := reader.(waybill.Installer)
-	if !ok {
-		return &usageError{fmt.Errorf("pipeline %s: a %s source has no schema to set up", p.Name, p.Source.Kind())}
+	var all installers
+	for _, stream := range streams {
+		reader, err := newSourceReader(p, stream, "", a.quietLog())
+		if err != nil {
+			return err
+		}
+		installer, ok := reader.(waybill.Installer)
+		if !ok {
+			return &usageError{fmt.Errorf("pipeline %s: a %s source has no schema to set up", p.Name, p.Source.Kind())}
+		}
+		all = append(all, streamInstaller{installer, stream})
 	}
-	return do(installer)
+	if len(all) == 1 {
+		return do(all[0].Installer)
+	}
+	return do(all)
+}
+
+// readsLog reports whether the pipeline reads its source's log, with a slot for each stream.
+func readsLog(p *config.Pipeline) bool { return p.Source.Postgres != nil && p.Source.Postgres.Log() }
+
+// installers are those of streams that each need something of their own at the source.
+type installers []streamInstaller
+
+type streamInstaller struct {
+	waybill.Installer
+	stream string
+}
+
+// SQL is what each runs; what several run alike is there once.
+func (all installers) SQL() string {
+	var parts []string
+	for _, in := range all {
+		if sql := strings.TrimRight(in.SQL(), "\n"); !slices.Contains(parts, sql) {
+			parts = append(parts, sql)
+		}
+	}
+	return strings.Join(parts, "\n\n")
+}
+
+// Install is waybill.Installer's.
+func (all installers) Install(ctx context.Context, streams ...string) error {
+	return all.each(streams, func(in waybill.Installer, stream string) error { return in.Install(ctx, stream) })
+}
+
+// Uninstall is waybill.Installer's.
+func (all installers) Uninstall(ctx context.Context, streams ...string) error {
+	return all.each(streams, func(in waybill.Installer, stream string) error { return in.Uninstall(ctx, stream) })
+}
+
+func (all installers) each(streams []string, do func(in waybill.Installer, stream string) error) error {
+	var errs []error
+	for _, in := range all {
+		if slices.Contains(streams, in.stream) {
+			errs = append(errs, do(in.Installer, in.stream))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 func (a *app) outboxSQL(_ context.Context, _ *config.Config, p *config.Pipeline, in waybill.Installer) error {
@@ -118,6 +172,10 @@ func (a *app) outboxInstall(ctx context.Context, _ *config.Config, p *config.Pip
 		return fmt.Errorf("pipeline %s: install outbox: %w", p.Name, err)
 	}
 	return a.emit(r, func(w io.Writer) {
+		if readsLog(p) {
+			fmt.Fprintf(w, "Publication and slot are made at the source: from now on it keeps its log for %s.\n", strings.Join(r.Streams, ", "))
+			return
+		}
 		fmt.Fprintf(w, "The outbox is installed at the source, and %s.\n", r.are("is registered as a consumer", "are registered as consumers"))
 	})
 }
@@ -131,6 +189,12 @@ type waiter interface {
 func (a *app) outboxUninstall(ctx context.Context, cfg *config.Config, p *config.Pipeline, in waybill.Installer, yes bool) error {
 	r := outboxDone{outboxOf(p), "uninstalled"}
 	err := a.withHops(ctx, cfg, p, "", true, func(*hops) error {
+		if readsLog(p) && !yes {
+			question := fmt.Sprintf("The source will no longer keep its log for %s: what is not carried yet is lost to it.\nUninstall it?", strings.Join(r.Streams, ", "))
+			if err := a.confirm("uninstall", question, p); err != nil {
+				return err
+			}
+		}
 		if w, ok := in.(waiter); ok && !yes {
 			n, err := w.Waiting(ctx, r.Streams...)
 			if err != nil {
@@ -149,6 +213,10 @@ func (a *app) outboxUninstall(ctx context.Context, cfg *config.Config, p *config
 		return fmt.Errorf("pipeline %s: uninstall outbox: %w", p.Name, err)
 	}
 	return a.emit(r, func(w io.Writer) {
+		if readsLog(p) {
+			fmt.Fprintf(w, "Publication and slot of %s are gone at the source.\n", strings.Join(r.Streams, ", "))
+			return
+		}
 		fmt.Fprintf(w, "%s of the outbox; the schema goes with the last one.\n", r.are("is no longer a consumer", "are no longer consumers"))
 	})
 }
