@@ -39,7 +39,7 @@ func positionRules() []writerRule {
 			y := x.resume("me")
 			y.write(one(journal(1)), one(journal(2)))
 			y.write(one()) // a whole action that changes nothing
-			want := fmt.Sprintf("%s|3|3|0|0|0", place(3))
+			want := fmt.Sprintf("%s|3|2|1|0|0", place(3))
 			if have := x.position(stream); have != want {
 				t.Fatalf("position, seq, applied, filtered, parked, discarded:\nhave %s\nwant %s", have, want)
 			}

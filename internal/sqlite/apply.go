@@ -2,6 +2,7 @@ package sqlite
 
 import (
 	"context"
+	"database/sql/driver"
 	"errors"
 	"fmt"
 	"strings"
@@ -77,6 +78,8 @@ func (w *Writer) fill(ctx context.Context, b *waybill.Batch) (renewed int64, err
 	if err := w.plans.refresh(quiet); err != nil {
 		return 0, err
 	}
+	w.found = 0
+	w.plans.begin()
 	if err := w.apply(ctx, b); err != nil {
 		return 0, err
 	}
@@ -96,8 +99,14 @@ func (w *Writer) fill(ctx context.Context, b *waybill.Batch) (renewed int64, err
 
 // move is the compare-and-swap of the position.
 func (w *Writer) move(ctx context.Context, b *waybill.Batch) error {
-	const set = `UPDATE waybill_position SET position = ?, seq = ?, applied = applied + ?, updated_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now') WHERE stream = ?`
-	args := []any{string(b.Upto), b.LastSeq(w.seq), len(b.Actions), w.stream}
+	const set = `UPDATE waybill_position SET position = ?, seq = ?, applied = applied + ?, filtered = filtered + ?, foreign_writes = foreign_writes + ?, updated_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now') WHERE stream = ?`
+	empty := 0 // what a mapping has emptied
+	for i := range b.Actions {
+		if c := b.Actions[i].Changes; c == nil || c.Len() == 0 {
+			empty++
+		}
+	}
+	args := []any{string(b.Upto), b.LastSeq(w.seq), len(b.Actions) - empty, empty, int64(w.found), w.stream}
 	if fault.Broken(fault.NoFence) {
 		_, err := w.c.exec(ctx, set, args...)
 		return err
@@ -146,9 +155,20 @@ func (w *Writer) apply(ctx context.Context, b *waybill.Batch) error {
 	done := 0
 	for i := range b.Actions {
 		a := &b.Actions[i]
+		if a.Changes == nil {
+			continue
+		}
+		var truncates []waybill.Change // in a row
 		for c, err := range a.Changes.All() {
 			if err != nil {
 				return fmt.Errorf("read the changes of action %s: %w", a.ID, err)
+			}
+			if c.Op == waybill.Truncate {
+				truncates = append(truncates, *c)
+				continue
+			}
+			if err := w.truncate(quiet, a, &truncates); err != nil {
+				return err
 			}
 			if err := w.change(quiet, a, c); err != nil {
 				return err
@@ -164,6 +184,9 @@ func (w *Writer) apply(ctx context.Context, b *waybill.Batch) error {
 			if done++; done%lookUpEvery == 0 && ctx.Err() != nil {
 				return ctx.Err()
 			}
+		}
+		if err := w.truncate(quiet, a, &truncates); err != nil {
+			return err
 		}
 		if err := w.referencesHold(a); err != nil {
 			return err
@@ -198,6 +221,9 @@ func (w *Writer) change(ctx context.Context, a *waybill.Action, c *waybill.Chang
 			n, err = found, nil
 		}
 	}
+	if pl.fact {
+		n, err = w.fact(ctx, pl, c, n, err)
+	}
 	if err == nil {
 		err = judge(pl, c, n)
 	}
@@ -217,6 +243,8 @@ func insertRefused(err error) bool {
 // judge looks at the number of rows that a statement changed.
 func judge(pl *plan, c *waybill.Change, n int64) error {
 	switch {
+	case c.Op == waybill.Truncate:
+		return nil
 	case n > 1:
 		return &refusal{
 			reason: fmt.Sprintf("the key matches %d rows of table %s", n, pl.table.name),
@@ -234,13 +262,21 @@ func judge(pl *plan, c *waybill.Change, n int64) error {
 
 // run binds the change's values and executes the statement.
 func (s *statement) run(ctx context.Context, c *waybill.Change) (int64, error) {
+	if cap(s.decoded) > maxDecoded {
+		s.decoded = nil
+	}
+	s.decoded = s.decoded[:0]
 	for i := range s.sources {
 		src := &s.sources[i]
 		col := &c.Row
 		if src.key {
 			col = &c.Key
 		}
-		v, reason := convert((*col)[src.index].Value, src.column)
+		value, err := s.decode((*col)[src.index].Value)
+		if err != nil {
+			return 0, &refusal{reason: fmt.Sprintf("column %s: the source's value cannot be read: %s", src.column.name, err)}
+		}
+		v, reason := src.convert(value)
 		if reason != "" {
 			return 0, &refusal{reason: fmt.Sprintf("column %s (%s): %s", src.column.name, declaredType(src.column), reason)}
 		}
@@ -251,6 +287,30 @@ func (s *statement) run(ctx context.Context, c *waybill.Change) (int64, error) {
 		return 0, err
 	}
 	return res.RowsAffected()
+}
+
+// maxDecoded bounds the memory, in bytes, that a statement keeps for the values of its next run.
+const maxDecoded = 1 << 20
+
+// decode makes JSON of a value in the source's own encoding, in memory that holds until the next run.
+func (s *statement) decode(v waybill.Value) (_ waybill.Value, err error) {
+	if v.Form != waybill.Native {
+		return v, nil
+	}
+	from := len(s.decoded)
+	if s.decoded, err = v.AppendJSON(s.decoded); err != nil {
+		return v, err
+	}
+	return waybill.Value{Form: waybill.JSON, Raw: s.decoded[from:len(s.decoded):len(s.decoded)]}, nil
+}
+
+// convert is convert for the column, except that a JSON document is kept as it is written: in a
+// column of text "a" stays in its quotes.
+func (s *source) convert(v waybill.Value) (driver.Value, string) {
+	if s.document && v.Form == waybill.JSON && (s.column.affinity == text || s.column.affinity == none) {
+		return view(v.Raw), ""
+	}
+	return convert(v, s.column)
 }
 
 func declaredType(c *column) string {

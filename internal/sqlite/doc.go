@@ -51,6 +51,36 @@
 // refused as well. true and false are 1 and 0; text for BLOB columns is base64 or \x and
 // hexadecimal digits; objects and arrays are stored as their JSON text.
 //
+// Captured changes (those with a Schema) are facts: an insert that finds the row overwrites it, an
+// update that finds none makes it where it carries a whole row, a delete that finds none does nothing,
+// and each of these is counted in waybill_position.foreign_writes. Of rows without a key, one of the
+// equal ones is changed. A truncate is DELETE FROM, those tables first that refer to others.
+//
+// # Types of PostgreSQL
+//
+// A table that is made here (TargetOptions.Create) declares its columns so that every value of the
+// source's type is kept exactly:
+//
+//	smallint, integer, bigint, oid    INTEGER
+//	real, double precision            REAL; NaN, Infinity and -Infinity as text; -0 becomes 0
+//	numeric(p,s), p at most 15        NUMERIC(p,s): the number, without zeros at its end
+//	numeric with more digits or any   TEXT, the digits as they are
+//	boolean                           BOOLEAN, 1 or 0
+//	bytea                             BLOB
+//	json, jsonb                       TEXT, the document as it is written
+//	timestamp with time zone          TEXT, RFC 3339 in UTC with microseconds
+//	arrays                            TEXT, a JSON array
+//	anything else                     TEXT, as PostgreSQL shows it
+//
+// A domain is declared as the type under it. Tables that are there may be declared otherwise: then the
+// rules for values above hold, except that a BLOB column takes bytea, numbers and booleans only.
+//
+// Tables and columns are made in the transaction of the batch that needs them, so a batch that is
+// refused, or killed, leaves no trace. Foreign keys are made where the table that they point at is
+// there. A schema that lacks a column which an earlier one had in this run, or retypes one, and a table
+// that cannot hold all that the source's type can, stop the stream with a permanent error
+// (TargetOptions.Evolve).
+//
 // # States of a Writer
 //
 //	new ──Resume──► holding ──Write──► holding

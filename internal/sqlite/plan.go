@@ -21,6 +21,9 @@ type plan struct {
 	fallback *statement
 	// once: the row must not exist yet, and no index says so.
 	once bool
+	// fact: the changes were captured; other is what then is done where the row is not as expected.
+	fact  bool
+	other *statement
 }
 
 // statement is prepared SQL and where its arguments come from.
@@ -28,6 +31,7 @@ type statement struct {
 	prepared
 	args    []driver.NamedValue
 	sources []source
+	decoded []byte // values of this run
 }
 
 // source is where an argument comes from: a column of the change's row or of its key.
@@ -35,6 +39,8 @@ type source struct {
 	column *column
 	index  int
 	key    bool
+	// document: the source's type is json.
+	document bool
 }
 
 // maxShapes bounds the plans kept for one entity; beyond, they are made anew.
@@ -45,31 +51,55 @@ type planner struct {
 	c       *conn
 	version int64 // schema_version for which tables and plans hold
 	tables  map[string]*table
-	plans   map[string]*[waybill.Delete + 1][]*plan
+	plans   map[string]*entityPlans
+	defs    *definitions
 }
 
-func newPlanner(c *conn) *planner {
-	p := &planner{c: c}
+// entityPlans are the plans for one entity.
+type entityPlans struct {
+	// schema is the one that the plans are for; agreed the same once it has been looked at in this
+	// transaction.
+	schema, agreed *waybill.Schema
+	ops            [waybill.Truncate + 1][]*plan
+}
+
+func newPlanner(c *conn, defs *definitions) *planner {
+	p := &planner{c: c, defs: defs}
 	p.forget()
 	return p
 }
 
 // forget closes all plans.
 func (p *planner) forget() {
-	for _, ops := range p.plans {
-		for _, list := range ops {
-			closePlans(list)
-		}
+	for _, e := range p.plans {
+		e.drop()
 	}
 	p.tables = map[string]*table{}
-	p.plans = map[string]*[waybill.Delete + 1][]*plan{}
+	p.plans = map[string]*entityPlans{}
+}
+
+// begin is called in every transaction, before its first change.
+func (p *planner) begin() {
+	p.defs.begin()
+	for _, e := range p.plans {
+		e.agreed = nil
+	}
+}
+
+func (e *entityPlans) drop() {
+	for op, list := range e.ops {
+		closePlans(list)
+		e.ops[op] = nil
+	}
 }
 
 func closePlans(list []*plan) {
 	for _, pl := range list {
 		_ = pl.main.Close()
-		if pl.fallback != nil {
-			_ = pl.fallback.Close()
+		for _, s := range []*statement{pl.fallback, pl.other} {
+			if s != nil {
+				_ = s.Close()
+			}
 		}
 	}
 }
@@ -89,13 +119,18 @@ func (p *planner) refresh(ctx context.Context) error {
 
 // plan finds or makes the plan for a change. The error may be a *refusal.
 func (p *planner) plan(ctx context.Context, c *waybill.Change) (*plan, error) {
-	ops := p.plans[c.Entity]
-	if ops == nil {
-		ops = new([waybill.Delete + 1][]*plan)
-		p.plans[c.Entity] = ops
+	e := p.plans[c.Entity]
+	if e == nil {
+		e = &entityPlans{}
+		p.plans[c.Entity] = e
 	}
-	for _, pl := range ops[c.Op] {
-		if sameNames(pl.row, c.Row) && sameNames(pl.key, c.Key) {
+	if c.Schema != nil && c.Schema != e.agreed {
+		if err := p.agree(ctx, e, c.Entity, c.Schema); err != nil {
+			return nil, err
+		}
+	}
+	for _, pl := range e.ops[c.Op] {
+		if sameNames(pl.row, c.Row) && sameNames(pl.key, c.Key) && pl.fact == (c.Schema != nil) {
 			return pl, nil
 		}
 	}
@@ -103,11 +138,16 @@ func (p *planner) plan(ctx context.Context, c *waybill.Change) (*plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(ops[c.Op]) >= maxShapes {
-		closePlans(ops[c.Op])
-		ops[c.Op] = nil
+	// Building may have changed the table, and forgotten all plans.
+	if e = p.plans[c.Entity]; e == nil {
+		e = &entityPlans{schema: c.Schema, agreed: c.Schema}
+		p.plans[c.Entity] = e
 	}
-	ops[c.Op] = append(ops[c.Op], pl)
+	if len(e.ops[c.Op]) >= maxShapes {
+		closePlans(e.ops[c.Op])
+		e.ops[c.Op] = nil
+	}
+	e.ops[c.Op] = append(e.ops[c.Op], pl)
 	return pl, nil
 }
 
@@ -124,12 +164,12 @@ func sameNames(names []string, r waybill.Row) bool {
 }
 
 func (p *planner) build(ctx context.Context, c *waybill.Change) (*plan, error) {
-	t, err := p.table(ctx, c.Entity)
+	t, err := p.define(ctx, c)
 	if err != nil {
 		return nil, err
 	}
-	pl := &plan{table: t}
-	b := builder{t: t}
+	pl := &plan{table: t, fact: c.Schema != nil}
+	b := builder{t: t, schema: c.Schema}
 	for _, col := range c.Key {
 		pl.key = append(pl.key, col.Name)
 	}
@@ -143,12 +183,22 @@ func (p *planner) build(ctx context.Context, c *waybill.Change) (*plan, error) {
 		return nil, err
 	}
 	keyed := t.hasKey(sourceColumns(b.key))
-	var main, fallback sqlText
+	b.single = pl.fact && !keyed && len(c.Schema.Key) == 0 && t.rowid
+	var main, fallback, other sqlText
 	switch c.Op {
 	case waybill.Insert:
-		main, pl.once = b.insert(!keyed), !keyed
+		pl.once = !keyed && !b.single
+		main = b.insert(pl.once)
+		if pl.fact && !b.single {
+			other = b.update()
+		}
 	case waybill.Update:
 		main = b.update()
+		if pl.fact && b.whole() {
+			if other = b.insert(false); keyed {
+				other = b.upsert()
+			}
+		}
 	case waybill.Upsert:
 		if !keyed {
 			return nil, &refusal{
@@ -159,17 +209,29 @@ func (p *planner) build(ctx context.Context, c *waybill.Change) (*plan, error) {
 		main, fallback = b.upsert(), b.update()
 	case waybill.Delete:
 		main = b.remove()
+	case waybill.Truncate:
+		main = sqlText{text: "DELETE FROM " + quote(t.name)}
 	}
-	if pl.main, err = p.prepare(ctx, main); err != nil {
-		return nil, err
-	}
-	if fallback.text != "" {
-		if pl.fallback, err = p.prepare(ctx, fallback); err != nil {
-			_ = pl.main.Close()
-			return nil, err
+	return pl, p.prepareAll(ctx, pl, main, fallback, other)
+}
+
+// prepareAll prepares the statements of a plan, of which only the first must be there.
+func (p *planner) prepareAll(ctx context.Context, pl *plan, main, fallback, other sqlText) (err error) {
+	for _, s := range []struct {
+		text sqlText
+		to   **statement
+	}{{main, &pl.main}, {fallback, &pl.fallback}, {other, &pl.other}} {
+		if s.text.text == "" {
+			continue
+		}
+		if *s.to, err = p.prepare(ctx, s.text); err != nil {
+			if pl.main != nil {
+				closePlans([]*plan{pl})
+			}
+			return err
 		}
 	}
-	return pl, nil
+	return nil
 }
 
 // table describes the entity's table.
@@ -187,7 +249,7 @@ func (p *planner) table(ctx context.Context, entity string) (*table, error) {
 		return nil, err
 	}
 	if t == nil {
-		return nil, &refusal{reason: fmt.Sprintf("the target has no table %s", name), remedy: "create it"}
+		return nil, &refusal{reason: fmt.Sprintf("the target has no table %s", name), remedy: "create it", absent: true}
 	}
 	if t.kind != "table" {
 		return nil, &refusal{reason: fmt.Sprintf("%s at the target is a %s, not an ordinary table", name, t.kind)}
@@ -211,7 +273,10 @@ func (p *planner) prepare(ctx context.Context, s sqlText) (*statement, error) {
 // builder writes the SQL for one shape of change.
 type builder struct {
 	t        *table
+	schema   *waybill.Schema
 	key, row []source
+	// single: rows have no key, so of equal ones a change is about any one.
+	single bool
 }
 
 // sqlText is a statement whose parameters are filled from sources in order.
@@ -239,7 +304,7 @@ func (b *builder) columns(list []string, key bool) ([]source, error) {
 		if col.generated && !key {
 			continue
 		}
-		out = append(out, source{column: col, index: i, key: key})
+		out = append(out, source{column: col, index: i, key: key, document: isDocument(b.schema, name)})
 	}
 	return out, nil
 }
@@ -320,10 +385,18 @@ func (b *builder) remove() sqlText {
 
 func (b *builder) where() string {
 	var and []string
-	for _, k := range b.key {
-		and = append(and, quote(k.column.name)+" = ?")
+	is := " = ?"
+	if b.single { // such keys are whole rows, nulls and all
+		is = " IS ?"
 	}
-	return strings.Join(and, " AND ")
+	for _, k := range b.key {
+		and = append(and, quote(k.column.name)+is)
+	}
+	where := strings.Join(and, " AND ")
+	if b.single {
+		where = fmt.Sprintf("rowid = (SELECT rowid FROM %s WHERE %s LIMIT 1)", quote(b.t.name), where)
+	}
+	return where
 }
 
 func marks(n int) string { return strings.TrimSuffix(strings.Repeat("?, ", n), ", ") }

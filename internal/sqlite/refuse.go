@@ -14,7 +14,10 @@ import (
 )
 
 // refusal is why a change can never be taken, before it is known which change it is.
-type refusal struct{ reason, remedy string }
+type refusal struct {
+	reason, remedy string
+	absent         bool // the table is missing
+}
 
 func (r *refusal) Error() string { return r.reason }
 

@@ -126,7 +126,12 @@ DROP TABLE IF EXISTS waybill_consumer;
 DELETE FROM waybill_meta WHERE key IN ('id', 'outbox_format');
 `
 
+// addForeignWrites brings tables of versions that did not count foreign writes up to date; those
+// versions go on working with them, so the format stays.
+const addForeignWrites = "ALTER TABLE waybill_position ADD COLUMN foreign_writes integer NOT NULL DEFAULT 0"
+
 // targetDDL is what a writer keeps at a target. applied + filtered + parked + discarded = seq.
+// foreign_writes counts captured changes that found the target other than the stream had left it.
 const targetDDL = metaDDL + `INSERT INTO waybill_meta (key, value) VALUES ('target_format', '` + targetFormat + `') ON CONFLICT (key) DO NOTHING;
 CREATE TABLE IF NOT EXISTS waybill_position (
   stream     text PRIMARY KEY,
@@ -137,7 +142,8 @@ CREATE TABLE IF NOT EXISTS waybill_position (
   filtered   integer NOT NULL,
   parked     integer NOT NULL,
   discarded  integer NOT NULL,
-  updated_at text NOT NULL
+  updated_at text NOT NULL,
+  foreign_writes integer NOT NULL DEFAULT 0
 );
 CREATE TABLE IF NOT EXISTS waybill_lease (
   stream     text PRIMARY KEY,

@@ -21,6 +21,7 @@ type table struct {
 	name    string
 	kind    string // table, view, virtual
 	columns map[string]*column
+	rowid   bool       // it has one, by that name
 	keys    [][]string // the columns of primary key and unique indexes, each list sorted
 }
 
@@ -28,9 +29,10 @@ type table struct {
 func readTable(ctx context.Context, c *conn, name string) (*table, error) {
 	t := &table{columns: map[string]*column{}}
 	strict := false
-	err := c.each(ctx, "SELECT name, type, strict FROM pragma_table_list WHERE schema = 'main' AND name = ?1 COLLATE NOCASE",
+	err := c.each(ctx, "SELECT name, type, strict, wr FROM pragma_table_list WHERE schema = 'main' AND name = ?1 COLLATE NOCASE",
 		func(r []driver.Value) (bool, error) {
 			t.name, t.kind, strict = str(r[0]), str(r[1]), r[2] == int64(1)
+			t.rowid = r[3] == int64(0)
 			return false, nil
 		}, name)
 	if err != nil || t.name == "" {
@@ -52,6 +54,7 @@ func readTable(ctx context.Context, c *conn, name string) (*table, error) {
 	if err != nil {
 		return nil, err
 	}
+	t.rowid = t.rowid && t.columns["rowid"] == nil
 	if len(primary) > 0 {
 		t.addKey(primary)
 	}

@@ -24,6 +24,11 @@ type TargetOptions struct {
 	Owner string
 	Lease time.Duration // default 10 s
 	Log   *slog.Logger  // nil: discarded
+	// Create has tables made that are missing, for changes that bring their schema.
+	Create bool
+	// Evolve has columns added that such changes carry and the table lacks, and stops the stream
+	// where a column was dropped or retyped at the source, or the table's cannot hold all of its values.
+	Evolve bool
 }
 
 const (
@@ -49,7 +54,10 @@ type Writer struct {
 	pos     waybill.Position // what the target holds
 	seq     uint64
 	doubt   *waybill.Batch // its commit gave no clear answer
-	renewed atomic.Int64   // when the lease was renewed last, Unix milliseconds
+	defs    *definitions
+	found   uint64        // foreign writes in the transaction that is under way
+	foreign atomic.Uint64 // those that the target has counted
+	renewed atomic.Int64  // when the lease was renewed last, Unix milliseconds
 	renewer *renewer
 
 	commit func(*conn) error // (*conn).commit; tests put a lost answer in its place
@@ -63,7 +71,7 @@ func NewWriter(o TargetOptions) *Writer {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Writer{opt: o, log: o.Log, instance: uuid.NewString(), commit: (*conn).commit}
+	return &Writer{opt: o, log: o.Log, instance: uuid.NewString(), commit: (*conn).commit, defs: newDefinitions(o)}
 }
 
 // Resume takes the stream; see waybill.Writer.
@@ -102,7 +110,7 @@ func (w *Writer) open(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	w.plans = newPlanner(w.c)
+	w.plans = newPlanner(w.c, w.defs)
 	return nil
 }
 
@@ -132,19 +140,29 @@ func (w *Writer) take(ctx context.Context) error {
 			return err
 		}
 	}
+	have, err = w.c.number(ctx, "SELECT count(*) FROM pragma_table_info('waybill_position') WHERE name = 'foreign_writes'")
+	if err == nil && have == 0 {
+		err = w.c.script(ctx, addForeignWrites)
+	}
+	if err != nil {
+		return err
+	}
 	if err := w.takeLease(ctx); err != nil {
 		return err
 	}
 	row, err := w.c.row(ctx, `INSERT INTO waybill_position (stream, position, seq, epoch, applied, filtered, parked, discarded, updated_at)
 VALUES (?, '', 0, 1, 0, 0, 0, 0, strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))
 ON CONFLICT (stream) DO UPDATE SET epoch = epoch + 1
-RETURNING position, seq, epoch`, w.stream)
+RETURNING position, seq, epoch, foreign_writes`, w.stream)
 	if err != nil {
 		return err
 	}
 	seq, _ := row[1].(int64)
 	w.pos, w.seq, w.doubt = waybill.Position(str(row[0])), uint64(seq), nil
 	w.epoch, _ = row[2].(int64)
+	foreign, _ := row[3].(int64)
+	w.foreign.Store(uint64(foreign))
+	w.defs.forget()
 	return w.holdLease(ctx)
 }
 
@@ -173,6 +191,8 @@ func (w *Writer) Write(ctx context.Context, b waybill.Batch) error {
 		return w.classify(err)
 	}
 	w.pos, w.seq = b.Upto, b.LastSeq(w.seq)
+	w.foreign.Add(w.found)
+	w.defs.settle()
 	fault.Hit(fault.WriteCommitted)
 	return nil
 }
@@ -182,10 +202,11 @@ func (w *Writer) classify(err error) error {
 	var moved *replacedError
 	var refused *waybill.Refusal
 	var gap *waybill.GapError
+	var differs *disagreement
 	switch {
 	case errors.As(err, &moved):
 		return w.gap(moved.Error(), "start the pipeline again: it then goes on from what the file that is there now holds, or says what is missing")
-	case errors.As(err, &refused), errors.As(err, &gap), errors.Is(err, waybill.ErrFenced):
+	case errors.As(err, &refused), errors.As(err, &gap), errors.As(err, &differs), errors.Is(err, waybill.ErrFenced):
 		return err
 	case missingTable(err, "waybill_position"):
 		return w.gap("the target has lost its table waybill_position", "restore it, or drop the pipeline and start anew")
@@ -231,6 +252,12 @@ func (w *Writer) settle(ctx context.Context, b *waybill.Batch) (done bool, err e
 	switch {
 	case epoch == w.epoch && pos == doubt.Upto:
 		w.log.Info("a commit without answer had succeeded", "stream", w.stream)
+		foreign, err := w.c.number(ctx, "SELECT foreign_writes FROM waybill_position WHERE stream = ?", w.stream)
+		if err != nil {
+			return false, w.classify(err)
+		}
+		w.foreign.Store(uint64(foreign))
+		w.found = 0
 		w.pos, w.seq, w.doubt = doubt.Upto, doubt.LastSeq(w.seq), nil
 		return b.After == doubt.After && b.Upto == doubt.Upto, nil
 	case epoch == w.epoch && pos == doubt.After:
@@ -285,6 +312,10 @@ func (w *Writer) Drop(ctx context.Context, stream string) error {
 	})
 }
 
+// ForeignWrites counts the captured changes that found the target other than the stream had left
+// it; see waybill.ForeignWrites.
+func (w *Writer) ForeignWrites() uint64 { return w.foreign.Load() }
+
 // Seq is the number of the last action that the target holds, valid after Resume.
 func (w *Writer) Seq() uint64 { return w.seq }
 
@@ -331,8 +362,9 @@ func (w *Writer) holder() string {
 }
 
 var (
-	_ waybill.Writer   = (*Writer)(nil)
-	_ waybill.Dropper  = (*Writer)(nil)
-	_ waybill.Checker  = (*Writer)(nil)
-	_ waybill.Claimant = (*Writer)(nil)
+	_ waybill.Writer        = (*Writer)(nil)
+	_ waybill.Dropper       = (*Writer)(nil)
+	_ waybill.Checker       = (*Writer)(nil)
+	_ waybill.Claimant      = (*Writer)(nil)
+	_ waybill.ForeignWrites = (*Writer)(nil)
 )

@@ -207,7 +207,7 @@ func TestManyShapes(t *testing.T) {
 	}
 	x.write(all...)
 	a.want(fmt.Sprintf("SELECT c0, c%d FROM wide", 3*maxShapes-1), fmt.Sprintf("0|%d", 3*maxShapes-1))
-	if n := len(x.plans.plans["wide"][waybill.Upsert]); n > maxShapes {
+	if n := len(x.plans.plans["wide"].ops[waybill.Upsert]); n > maxShapes {
 		t.Fatalf("%d plans kept", n)
 	}
 }

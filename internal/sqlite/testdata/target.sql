@@ -12,7 +12,8 @@ CREATE TABLE IF NOT EXISTS waybill_position (
   filtered   integer NOT NULL,
   parked     integer NOT NULL,
   discarded  integer NOT NULL,
-  updated_at text NOT NULL
+  updated_at text NOT NULL,
+  foreign_writes integer NOT NULL DEFAULT 0
 );
 CREATE TABLE IF NOT EXISTS waybill_lease (
   stream     text PRIMARY KEY,
