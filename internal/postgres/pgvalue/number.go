@@ -146,7 +146,7 @@ func takeApart(s []byte) (digits uint64, count, exponent int) {
 }
 
 // isHalfway tells whether digits times ten to the e lies exactly between two neighbours: whether
-// it has one bit (below a power of two: two bits) more than the mantissa has. Shortest digits do so
+// it has one bit more than the mantissa has. Shortest digits do so
 // with a positive e only, and no more than 5^23 fits.
 func isHalfway(digits uint64, e, size int) bool {
 	if e <= 0 || e > 23 {
@@ -169,13 +169,13 @@ func isHalfway(digits uint64, e, size int) bool {
 	if size == 32 {
 		mantissa = 24
 	}
-	return width == mantissa+1 || width == mantissa+2
+	return width == mantissa+1
 }
 
 // appendWithin appends the fewest digits, other than the given ones, that read back as f.
 func appendWithin(dst []byte, f float64, not uint64, size int) []byte {
 	start := len(dst)
-	for precision := 0; precision < 17; precision++ {
+	for precision := range 17 {
 		dst = strconv.AppendFloat(dst[:start], f, 'e', precision, size)
 		digits, _, _ := takeApart(dst[start:])
 		for digits > not && digits%10 == 0 {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"strings"
 	"testing"
 
@@ -19,12 +20,10 @@ func connect(t testing.TB) *pgconn.PgConn {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, value := range map[string]string{
+	maps.Copy(config.RuntimeParams, map[string]string{
 		"DateStyle": "ISO", "TimeZone": "UTC", "IntervalStyle": "postgres", "extra_float_digits": "3",
 		"bytea_output": "hex", "lc_monetary": "C", "client_encoding": "UTF8",
-	} {
-		config.RuntimeParams[name] = value
-	}
+	})
 	conn, err := pgconn.ConnectConfig(t.Context(), config)
 	if err != nil {
 		t.Fatal(err)
@@ -132,7 +131,7 @@ var literals = map[string][]string{
 	"point": {"(1,2)", "(-0,1e300)", "(NaN,Infinity)"}, "line": {"{1,-2.5,3}"}, "lseg": {"[(1,2),(3,4)]"}, "box": {"(3,4),(1,2)"},
 	"path": {"[(1,2),(3,4)]", "((1,2),(3,4.5))", "((1,1))"}, "polygon": {"((0,0),(1,1),(2,0))"}, "circle": {"<(1,2),3>"},
 	"tsvector": {"'a' 'b':1A,2 'it''s':3B,4C 'back\\\\s':9", ""}, "tsquery": {"'a' & ('b' | !'c':A)"},
-	"int2vector": {"1 2 3", ""}, "oidvector": {"1 2"}, "regclass": {"pg_class"}, "regtype": {"integer"}, "pg_snapshot": {"1:3:2"}, "aclitem": {"=r/pg_monitor"},
+	"int2vector": {"1 2 3", ""}, "oidvector": {"1 2"}, "regclass": {"pg_class"}, "regtype": {"integer"}, "pg_snapshot": {"1:3:2"},
 	"int4[]": {"{}", "{1,NULL,-3}", "{{1,2},{3,4}}", "{{{1},{2}},{{3},{NULL}}}", "[0:1]={1,2}", "[-1:0][2:3]={{1,2},{3,4}}", "{{{{{{1}}}}}}"},
 	"text[]": {"{}", `{"",a,"NULL",NULL,null,"nUlL"}`, `{"a b","c,d","e\"f","g\\h","{","}","\t","é"}`, `{{"a"},{"b;"}}`, `{"\\\\","\"\"","x\\"}`, `{" a"}`, `[2:2]={"q\"r"}`},
 	"box[]":  {"{(3,4),(1,2);(1,1),(0,0)}", "{NULL}"},
@@ -163,7 +162,29 @@ func TestBuiltinTypesAgainstServer(t *testing.T) {
 				t.Errorf("%s: type %d is not known", name, values[0].oid)
 				continue
 			}
-			checkValue(t, typ, values[0])
+			checkBack(t, conn, name, string(values[0].text), checkValue(t, typ, values[0]))
 		}
+	}
+}
+
+// checkBack has the server read the JSON as a column of that type.
+func checkBack(t *testing.T, conn *pgconn.PgConn, name, text, asJSON string) {
+	t.Helper()
+	var sql string
+	switch {
+	case name == "bytea":
+		sql = `select decode(trim('"' from $1), 'base64')::text`
+	case name == "bytea[]", name == "json[]", strings.HasPrefix(name, "json") && strings.Contains(text, "null"):
+		return // base64 within, a document that is an array or null: nothing that a cast would undo
+	default:
+		sql = "select format('%s', x) from json_to_record(('{\"x\":'||$1||'}')::json) as r(x " + name + ")"
+	}
+	r := conn.ExecParams(t.Context(), sql, [][]byte{[]byte(asJSON)}, []uint32{25}, nil, nil).Read()
+	if r.Err != nil {
+		t.Errorf("%s: the server does not read %s: %v", name, asJSON, r.Err)
+		return
+	}
+	if got := string(r.Rows[0][0]); got != text {
+		t.Errorf("%s: %q became %s, which the server reads as %q", name, text, asJSON, got)
 	}
 }

@@ -252,25 +252,24 @@ func parseMoment(s []byte) (t int64, ok bool, err error) {
 	}
 	far := digits > 4
 	year := p.number(digits)
-	month := p.after('-', 2)
-	dayOfMonth := p.after('-', 2)
-	hours := p.after(' ', 2)
-	minutes := p.after(':', 2)
-	seconds := p.after(':', 2)
+	month := p.after('-')
+	dayOfMonth := p.after('-')
+	hours := p.after(' ')
+	minutes := p.after(':')
+	seconds := p.after(':')
 	fraction := int64(0)
 	if p.next('.') {
 		for unit := second / 10; len(p.s) > 0 && p.s[0] >= '0' && p.s[0] <= '9'; unit /= 10 {
 			fraction += p.number(1) * unit
 		}
 	}
-	offset := int64(0)
 	sign := int64(1)
 	if p.next('-') {
 		sign = -1
 	} else if !p.next('+') {
 		p.bad = true
 	}
-	offset = p.number(2) * hour
+	offset := p.number(2) * hour
 	if p.next(':') {
 		offset += p.number(2) * minute
 		if p.next(':') {
@@ -324,10 +323,11 @@ func (p *scanner) number(n int) int64 {
 	return v
 }
 
-func (p *scanner) after(c byte, n int) int64 {
+// after takes two digits that follow c.
+func (p *scanner) after(c byte) int64 {
 	if !p.next(c) {
 		p.bad = true
 		return 0
 	}
-	return p.number(n)
+	return p.number(2)
 }
