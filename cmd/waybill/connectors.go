@@ -35,7 +35,7 @@ func newSourceReader(p *config.Pipeline, stream, spill string, log *slog.Logger)
 		return wal.NewReader(wal.Options{
 			URL: s.Postgres.URL, Stream: stream, Slot: slot, Publication: slot,
 			Tables: s.Postgres.Tables, Outbox: s.Postgres.Capture == "outbox",
-			MaxActions: b.MaxActions, MaxBytes: int(b.MaxBytes), MaxSlotBytes: s.Postgres.MaxSlotBytes, SpillDir: spill, Log: log,
+			MaxActions: b.MaxActions, MaxBytes: b.MaxBytes, MaxSlotBytes: s.Postgres.MaxSlotBytes, SpillDir: spill, Log: log,
 		}), nil
 	case s.Postgres != nil:
 		return poll.NewReader(poll.Options{
@@ -58,7 +58,7 @@ func newWriter(p *config.Pipeline, t *config.Target, owner string, log *slog.Log
 	case t.Postgres != nil:
 		return target.NewWriter(target.Options{URL: t.Postgres.URL, Schema: t.Postgres.Schema, Owner: owner, Log: log}), nil
 	case t.SQLite != nil:
-		return sqlite.NewWriter(sqlite.TargetOptions{Path: t.SQLite.Path, Owner: owner, Log: log}), nil
+		return sqlite.NewWriter(sqlite.TargetOptions{Path: t.SQLite.Path, Owner: owner, Create: p.Create, Evolve: p.Evolve, Log: log}), nil
 	}
 	return nil, fmt.Errorf("pipeline %s: no connector serves its target %s", p.Name, t.Name)
 }

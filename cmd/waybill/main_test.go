@@ -42,6 +42,7 @@ func TestMain(m *testing.M) {
 //	exits CODE waybill ARG…    the command ends with that code
 //	json PATH WANT             stdout is one JSON object, and what is there (a.0.b) is WANT
 //	postgres VAR               VAR is the URL of a new database
+//	cluster VAR SETTING…       VAR is the URL of a new server's database with settings (a=b)
 //	freeport VAR               VAR is a port of 127.0.0.1 where nobody listens
 //	await sql DSN QUERY WANT   until the query's rows, as `sql` prints them, are WANT
 //	await json PATH WANT CMD…  until the command's output has WANT there
@@ -58,6 +59,9 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"exits": scriptExits, "json": scriptJSON, "freeport": scriptFreePort, "await": scriptAwait,
 			"flock": scriptFlock, "unflock": scriptUnflock, "serve": scriptServe, "nosecret": scriptNoSecret, "wrongpassword": scriptWrongPassword,
+			"cluster": func(ts *testscript.TestScript, _ bool, args []string) {
+				ts.Setenv(args[0], testenv.NewCluster(t, args[1:]...).URL("postgres"))
+			},
 			"postgres": func(ts *testscript.TestScript, _ bool, args []string) { ts.Setenv(args[0], testenv.Postgres(t).URL) },
 		},
 		Setup: func(e *testscript.Env) error {
