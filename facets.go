@@ -158,3 +158,20 @@ type Claim struct {
 type Claimant interface {
 	Claims() []Claim
 }
+
+// As finds the facet T of a part: of the part itself, or of what it decorates. A decorator that
+// leaves facets alone tells what is within by a method Unwrap() any.
+func As[T any](part any) (T, bool) {
+	for part != nil {
+		if facet, ok := part.(T); ok {
+			return facet, true
+		}
+		decorator, ok := part.(interface{ Unwrap() any })
+		if !ok {
+			break
+		}
+		part = decorator.Unwrap()
+	}
+	var none T
+	return none, false
+}

@@ -20,7 +20,7 @@ func Promise(parts ...any) []Verdict {
 	for _, property := range []waybill.Property{waybill.Complete, waybill.Once, waybill.Whole, waybill.Ordered} {
 		v := Verdict{Property: property, Holds: true}
 		for _, part := range parts {
-			claimant, ok := part.(waybill.Claimant)
+			claimant, ok := waybill.As[waybill.Claimant](part)
 			if !ok {
 				continue
 			}

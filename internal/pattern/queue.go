@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+
+	"github.com/waybill-data/waybill"
 )
 
 // atOnce is how many times its bounds In writes at once: a write into a queue costs its syncs and
@@ -65,7 +67,7 @@ type consumers struct {
 func consumersOf(hops []*Hop) *consumers {
 	c := &consumers{}
 	for _, h := range hops {
-		if r, ok := h.Reader.(registrar); ok {
+		if r, ok := waybill.As[registrar](h.Reader); ok {
 			c.unknown = append(c.unknown, r)
 		}
 	}

@@ -72,9 +72,9 @@ func Run(ctx context.Context, r waybill.Reader, w waybill.Writer, c Config) (err
 	}()
 	reader, writer := stack(r, w, c)
 	p := &pump{Config: c, r: reader, w: writer}
-	p.backlog, _ = r.(waybill.Backlog)
-	p.resumed, _ = r.(waybill.Resumed)
-	p.numbered, _ = w.(waybill.Numbered)
+	p.backlog, _ = waybill.As[waybill.Backlog](r)
+	p.resumed, _ = waybill.As[waybill.Resumed](r)
+	p.numbered, _ = waybill.As[waybill.Numbered](w)
 	p.retainer, _ = r.(waybill.Retainer)
 	p.foreign, _ = w.(waybill.ForeignWrites)
 	defer func() {

@@ -1,0 +1,149 @@
+package mapping
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"cel.dev/cel-go/cel"
+	"cel.dev/cel-go/common/ast"
+	"cel.dev/cel-go/common/operators"
+	"cel.dev/cel-go/common/types"
+	"cel.dev/cel-go/common/types/ref"
+	"cel.dev/cel-go/ext"
+)
+
+// environment is what expressions may use: CEL's standard library, its strings, decimal().
+type environment struct{ *cel.Env }
+
+func newEnvironment() (*environment, error) {
+	opts := []cel.EnvOption{
+		cel.Variable("row", cel.MapType(cel.StringType, cel.DynType)),
+		ext.Strings(ext.StringsVersion(4)),
+		cel.Function("decimal",
+			cel.Overload("decimal_dyn", []*cel.Type{cel.DynType}, decimalType, cel.UnaryBinding(toDecimal))),
+	}
+	for name, id := range map[string]string{
+		operators.Less: "less", operators.LessEquals: "less_equals",
+		operators.Greater: "greater", operators.GreaterEquals: "greater_equals",
+	} {
+		opts = append(opts, cel.Function(name, cel.Overload(id+"_decimal", []*cel.Type{decimalType, decimalType}, cel.BoolType)))
+	}
+	env, err := cel.NewEnv(opts...)
+	return &environment{env}, err
+}
+
+// expression is a compiled CEL expression over row, safe for concurrent use.
+type expression struct {
+	program cel.Program
+	result  *cel.Type
+	columns []string // that it selects as row.name or row["name"]
+	column  string   // set where the expression is nothing but a column
+}
+
+func (e *environment) compile(text string) (*expression, []*Error) {
+	checked, issues := e.Compile(text)
+	if issues.Err() != nil {
+		var faults []*Error
+		for _, i := range issues.Errors() {
+			line, column := 1, 1
+			if i.Location != nil {
+				line, column = max(i.Location.Line(), 1), max(i.Location.Column()+1, 1)
+			}
+			faults = append(faults, &Error{Line: line, Column: column, Message: strings.TrimSpace(i.Message)})
+		}
+		return nil, faults
+	}
+	program, err := e.Program(checked, cel.EvalOptions(cel.OptOptimize))
+	if err != nil {
+		return nil, []*Error{{Line: 1, Column: 1, Message: err.Error()}}
+	}
+	x := &expression{program: program, result: checked.OutputType()}
+	root := checked.NativeRep().Expr()
+	ast.PostOrderVisit(root, ast.NewExprVisitor(func(n ast.Expr) {
+		if column, ok := selected(n); ok {
+			x.columns = append(x.columns, column)
+		}
+	}))
+	if column, ok := selected(root); ok && (root.Kind() != ast.SelectKind || !root.AsSelect().IsTestOnly()) {
+		x.column = column
+	}
+	return x, nil
+}
+
+// selected is the column that a node takes from row.
+func selected(n ast.Expr) (string, bool) {
+	var of ast.Expr
+	column := ""
+	switch n.Kind() {
+	case ast.SelectKind:
+		of, column = n.AsSelect().Operand(), n.AsSelect().FieldName()
+	case ast.CallKind:
+		call := n.AsCall()
+		if call.FunctionName() != operators.Index || len(call.Args()) != 2 || call.Args()[1].Kind() != ast.LiteralKind {
+			return "", false
+		}
+		name, ok := call.Args()[1].AsLiteral().(types.String)
+		if !ok {
+			return "", false
+		}
+		of, column = call.Args()[0], string(name)
+	default:
+		return "", false
+	}
+	return column, of.Kind() == ast.IdentKind && of.AsIdent() == "row"
+}
+
+func (e *expression) mayBeBool() bool {
+	return e.result.IsExactType(cel.BoolType) || e.result.IsExactType(cel.DynType)
+}
+
+func (e *expression) kind() string { return cel.FormatCELType(e.result) }
+
+// lacking says that an expression needs a column that the row does not carry.
+type lacking struct{ column string }
+
+func (e *lacking) Error() string { return "the row does not carry column " + e.column }
+
+// eval computes the expression. *lacking: it asked for a column that was left out. No error
+// holds a value.
+func (e *expression) eval(r *rowValue) (ref.Val, error) {
+	out, _, err := e.program.Eval(r)
+	switch {
+	case r.broken != nil:
+		return nil, r.broken
+	case r.left != "":
+		return nil, &lacking{r.left}
+	case err != nil && r.missing != "" && strings.Contains(err.Error(), "no such key"):
+		return nil, &lacking{r.missing}
+	case err != nil:
+		return nil, fmt.Errorf("the expression has no value for this row: %w", withoutValues(err))
+	}
+	return out, nil
+}
+
+var (
+	errNull     = errors.New("an operator or function does not take what it got; a null, perhaps, or a number that is a string and needs decimal()")
+	errNoReason = errors.New("a value cannot be converted or is out of range")
+)
+
+// withoutValues is why an evaluation failed; what the library says may quote values.
+func withoutValues(err error) error {
+	if strings.Contains(err.Error(), "no such overload") {
+		return errNull
+	}
+	return errNoReason
+}
+
+// condition evaluates an expression that must be true or false.
+func (e *expression) condition(r *rowValue) (bool, error) {
+	out, err := e.eval(r)
+	if err != nil {
+		return false, err
+	}
+	b, ok := out.(types.Bool)
+	if !ok {
+		return false, errors.New("the expression is neither true nor false for this row")
+	}
+	return bool(b), nil
+}
