@@ -24,6 +24,8 @@ type transaction struct {
 	aborted map[uint32]struct{}
 	// relations were described within it.
 	relations map[uint32]*relation
+	// seen: the target has it, so that its changes (if there are any) need not be made.
+	seen, any bool
 	// outbox is what its outbox rows and messages said.
 	outbox outboxAction
 }
@@ -99,7 +101,7 @@ func (a *assembler) message(m pgoutput.Message) error {
 
 func (a *assembler) begin(m *pgoutput.Begin) {
 	a.begun = *m
-	a.pool = transaction{xid: m.XID, list: a.changes[len(a.changes):]}
+	a.pool = transaction{xid: m.XID, list: a.changes[len(a.changes):], seen: m.FinalLSN < a.done}
 	a.cur = &a.pool
 }
 
@@ -162,10 +164,15 @@ func (a *assembler) find(id uint32) *relation {
 }
 
 func (a *assembler) relation(m *pgoutput.Relation) error {
-	r, err := a.describe(a.ctx, m, a.find(m.ID))
+	before := a.find(m.ID)
+	if before != nil && before.seen {
+		before = nil // whoever opened at this position knows
+	}
+	r, err := a.describe(a.ctx, m, before)
 	if err != nil {
 		return err
 	}
+	r.seen = a.cur != nil && a.cur.seen
 	if a.streaming && a.cur != nil {
 		a.cur.relations[m.ID] = r
 	} else {
@@ -184,14 +191,17 @@ func (a *assembler) row(xid, id uint32, op waybill.Op, oldKind byte, old, fresh 
 	if r == nil {
 		return fmt.Errorf("the log sends a change of relation %d, which it never described", id)
 	}
+	if r.foreign {
+		return nil
+	}
+	if tx.any = true; tx.seen {
+		return nil
+	}
 	if r.outbox != nil {
 		if op != waybill.Insert {
 			return nil
 		}
 		return a.outboxRow(tx, r, fresh)
-	}
-	if a.outbox {
-		return nil
 	}
 	if tx.spool == nil && tx.size >= memoryBound {
 		if err := tx.spill(a.spillDir); err != nil {
@@ -255,6 +265,12 @@ func (a *assembler) commit(tx *transaction, commit, end pgoutput.LSN, at time.Ti
 		} else if commit > a.last {
 			return a.gap()
 		}
+	}
+	if tx.seen {
+		if tx.any {
+			a.skipped()
+		}
+		return nil
 	}
 	it := item{commit: commit, end: end, xid: tx.xid}
 	it.action.Time = at.UTC()

@@ -2,11 +2,257 @@ package wal
 
 import (
 	"context"
+	"fmt"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
 
 	"github.com/waybill-data/waybill"
+	"github.com/waybill-data/waybill/internal/postgres/server"
 )
 
-// Check looks at the server, the slot and the publication.
-func (o *Reader) Check(ctx context.Context, _ string) ([]waybill.Finding, error) {
-	return nil, nil
+// Check looks at the server, the role, the slot, the publication and the tables' identities.
+func (o *Reader) Check(ctx context.Context, stream string) ([]waybill.Finding, error) {
+	var found []waybill.Finding
+	err := o.administer(ctx, func(conn *sideConn) error {
+		name, publication := o.names(stream)
+		c := check{o: o, conn: conn, slot: name, publication: publication}
+		for _, step := range []func(context.Context) (bool, error){c.server, c.role, c.room, c.slotState, c.published, c.identities, c.generated} {
+			further, err := step(ctx)
+			if err != nil {
+				return server.Classify(err, "look at the source")
+			}
+			if !further {
+				break
+			}
+		}
+		found = c.found
+		return nil
+	})
+	return found, err
+}
+
+// check collects findings. Its steps tell whether looking further makes sense.
+type check struct {
+	o                 *Reader
+	conn              *sideConn
+	slot, publication string
+	exists            bool // the slot
+	found             []waybill.Finding
+}
+
+func (c *check) good(format string, args ...any) {
+	c.found = append(c.found, waybill.Finding{OK: true, What: fmt.Sprintf(format, args...)})
+}
+
+func (c *check) bad(fix, format string, args ...any) {
+	c.found = append(c.found, waybill.Finding{What: fmt.Sprintf(format, args...), Fix: fix})
+}
+
+func (c *check) warn(fix, format string, args ...any) {
+	c.found = append(c.found, waybill.Finding{Warn: true, What: fmt.Sprintf(format, args...), Fix: fix})
+}
+
+func (c *check) server(ctx context.Context) (bool, error) {
+	s := c.conn.identity
+	switch {
+	case s.Version < minServerVersion:
+		c.bad("upgrade the server", "server is PostgreSQL %d, reading its log needs 13 or later", s.Version/10000)
+		return false, nil
+	case s.Standby:
+		c.bad("point url at the primary (several hosts with target_session_attrs=read-write find it)", "server is a standby, whose log is not read")
+		return false, nil
+	}
+	var (
+		level string
+		fsync bool
+	)
+	if err := c.conn.QueryRow(ctx, `select current_setting('wal_level'), current_setting('fsync')::bool`).Scan(&level, &fsync); err != nil {
+		return false, err
+	}
+	if level != "logical" {
+		c.bad("ALTER SYSTEM SET wal_level = logical; then restart the server", "wal_level is %s, so that the log cannot be decoded", level)
+		return false, nil
+	}
+	if !fsync {
+		c.warn("ALTER SYSTEM SET fsync = on; SELECT pg_reload_conf();", "the source runs with fsync off: a crash may take back what was handed on")
+	}
+	c.good("server is a primary, PostgreSQL %d, database %s, wal_level logical", s.Version/10000, s.Database)
+	return true, nil
+}
+
+func (c *check) role(ctx context.Context) (bool, error) {
+	var may bool
+	err := c.conn.QueryRow(ctx, `select rolsuper or rolreplication from pg_roles where rolname = session_user`).Scan(&may)
+	if err != nil {
+		return false, err
+	}
+	if !may {
+		c.bad(fmt.Sprintf("ALTER ROLE %s REPLICATION;", server.Quote(c.conn.identity.Role)), "role %s may not replicate", c.conn.identity.Role)
+		return false, nil
+	}
+	c.good("role %s may replicate", c.conn.identity.Role)
+	return true, nil
+}
+
+// room looks for a free slot and a free sender.
+func (c *check) room(ctx context.Context) (bool, error) {
+	var slots, maxSlots, senders, maxSenders int
+	var active bool
+	err := c.conn.QueryRow(ctx, `select exists (select from pg_replication_slots where slot_name = $1),
+  coalesce((select active from pg_replication_slots where slot_name = $1), false),
+  (select count(*) from pg_replication_slots), current_setting('max_replication_slots')::int,
+  (select count(*) from pg_stat_replication), current_setting('max_wal_senders')::int`, c.slot).
+		Scan(&c.exists, &active, &slots, &maxSlots, &senders, &maxSenders)
+	if err != nil {
+		return false, err
+	}
+	if !c.exists && slots >= maxSlots {
+		c.bad(fmt.Sprintf("ALTER SYSTEM SET max_replication_slots = %d; then restart the server (or drop a slot that nobody needs)", maxSlots+5),
+			"all %d replication slots of the server are taken", maxSlots)
+	}
+	if !active && senders >= maxSenders {
+		c.bad(fmt.Sprintf("ALTER SYSTEM SET max_wal_senders = %d; then restart the server", maxSenders+5),
+			"all %d senders of the server (max_wal_senders) are busy", maxSenders)
+	}
+	return true, nil
+}
+
+func (c *check) slotState(ctx context.Context) (bool, error) {
+	if !c.exists {
+		c.warn("waybill outbox install "+c.o.pipeline(), "slot %s is not there yet: the pipeline will begin with what commits after it was made", c.slot)
+		return true, nil
+	}
+	var (
+		pid                    int32
+		plugin, status, client string
+		kept                   int64
+	)
+	err := c.conn.QueryRow(ctx, `select coalesce(s.active_pid, 0), coalesce(s.plugin, ''), coalesce(s.wal_status, ''), coalesce(a.application_name, ''),
+  greatest(coalesce(pg_current_wal_lsn() - s.restart_lsn, 0), 0)::int8
+from pg_replication_slots s left join pg_stat_activity a on a.pid = s.active_pid where s.slot_name = $1`, c.slot).
+		Scan(&pid, &plugin, &status, &client, &kept)
+	if err != nil {
+		return false, err
+	}
+	switch {
+	case plugin != "pgoutput":
+		c.bad("configure another slot", "slot %s is one of plug-in %s, not pgoutput", c.slot, plugin)
+		return false, nil
+	case status == "lost":
+		c.bad(c.o.startOver(), "the server gave up the log of slot %s (max_slot_wal_keep_size)", c.slot)
+		return false, nil
+	case status == "unreserved":
+		c.warn("start the pipeline, or raise max_slot_wal_keep_size", "the server is about to give up the log of slot %s", c.slot)
+	}
+	if pid != 0 && client != c.o.side.name {
+		c.bad(fmt.Sprintf("end that session: SELECT pg_terminate_backend(%d); (or configure another slot)", pid), "slot %s is in use by session %d (%s)", c.slot, pid, client)
+		return true, nil
+	}
+	c.good("slot %s is there, wal_status %s, keeps %d MiB of log", c.slot, status, kept>>20)
+	return true, nil
+}
+
+func (c *check) published(ctx context.Context) (bool, error) {
+	var exists bool
+	if err := c.conn.QueryRow(ctx, `select exists (select from pg_publication where pubname = $1)`, c.publication).Scan(&exists); err != nil {
+		return false, err
+	}
+	tables, err := c.o.asked(ctx, c.conn, c.publication)
+	if err != nil {
+		return false, err
+	}
+	for _, pattern := range c.o.opts.Tables {
+		one := []string{pattern}
+		met := false
+		for _, t := range tables {
+			met = met || matches(one, t.String())
+		}
+		if !met {
+			c.warn("correct tables in the configuration", "no table is called %s", pattern)
+		}
+	}
+	if !exists {
+		if c.exists {
+			c.bad("CREATE PUBLICATION "+server.Quote(c.publication)+" FOR TABLE …", "publication %s is not there, though the slot is", c.publication)
+		}
+		return true, nil
+	}
+	var lacking []string
+	for _, t := range tables {
+		if !t.published {
+			lacking = append(lacking, t.quoted())
+		}
+	}
+	if len(lacking) > 0 {
+		c.bad(addSQL(c.publication, lacking)+";", "publication %s lacks %s", c.publication, strings.Join(lacking, ", "))
+		return true, nil
+	}
+	c.good("publication %s has %s", c.publication, server.Count(len(tables), "table"))
+	return true, nil
+}
+
+const identitiesSQL = `select c.relreplident::text, exists (select from pg_index i where i.indrelid = c.oid and i.indisprimary),
+  exists (select from pg_index i where i.indrelid = c.oid and i.indisreplident)
+from pg_class c where c.oid = $1::text::regclass`
+
+// identities looks for tables whose updates and deletes the server would refuse once they are
+// published.
+func (c *check) identities(ctx context.Context) (bool, error) {
+	if c.o.opts.Outbox {
+		return false, nil
+	}
+	tables, err := c.o.asked(ctx, c.conn, c.publication)
+	if err != nil {
+		return false, err
+	}
+	for _, t := range tables {
+		var (
+			identity       string
+			primary, index bool
+		)
+		err := c.conn.QueryRow(ctx, identitiesSQL, t.quoted()).Scan(&identity, &primary, &index)
+		if err != nil {
+			return false, err
+		}
+		switch {
+		case identity == "f", identity == "d" && primary, identity == "i" && index:
+		case primary:
+			c.bad(fmt.Sprintf("ALTER TABLE %s REPLICA IDENTITY DEFAULT;", t.quoted()),
+				"table %s has no replica identity: its updates and deletes are refused at the source", t)
+		default:
+			c.bad(fmt.Sprintf("ALTER TABLE %s REPLICA IDENTITY FULL; (or, better: ALTER TABLE %[1]s ADD PRIMARY KEY (…);)", t.quoted()),
+				"table %s has no key: its updates and deletes are refused at the source", t)
+		}
+	}
+	return true, nil
+}
+
+// generated tells which columns the log leaves out.
+func (c *check) generated(ctx context.Context) (bool, error) {
+	if c.conn.identity.Version >= 180000 {
+		return true, nil
+	}
+	tables, err := c.o.asked(ctx, c.conn, c.publication)
+	if err != nil {
+		return false, err
+	}
+	var left []string
+	for _, t := range tables {
+		rows, err := c.conn.Query(ctx, `select attname::text from pg_attribute where attrelid = $1::text::regclass and attgenerated <> ''`, t.quoted())
+		if err != nil {
+			return false, err
+		}
+		names, err := pgx.CollectRows(rows, pgx.RowTo[string])
+		if err != nil {
+			return false, err
+		}
+		for _, name := range names {
+			left = append(left, t.String()+"."+name)
+		}
+	}
+	if len(left) > 0 {
+		c.warn("generate them at the target too", "generated columns are not in the log of PostgreSQL %d: %s", c.conn.identity.Version/10000, strings.Join(left, ", "))
+	}
+	return true, nil
 }

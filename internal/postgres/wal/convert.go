@@ -41,15 +41,14 @@ func (a *arena) row(n int) waybill.Row {
 
 // relation is one version of a table as the log describes it.
 type relation struct {
-	message  pgoutput.Relation // its columns are the relation's own
-	schema   *waybill.Schema
-	text     []*pgvalue.Encoding
-	binary   []*pgvalue.Encoding
-	key      []int // columns of the key; empty: all that are not null
-	outbox   *outboxColumns
-	whole    bool // replica identity full
-	foreign  bool // a table that is not asked for
-	oldNames map[string]struct{}
+	message pgoutput.Relation // its columns are the relation's own
+	schema  *waybill.Schema
+	text    []*pgvalue.Encoding
+	binary  []*pgvalue.Encoding
+	key     []int // columns of the key; empty: all that are not null
+	outbox  *outboxColumns
+	foreign bool // a table that is not asked for
+	seen    bool // described in a transaction that the target has
 }
 
 // change makes a change of a decoded one.

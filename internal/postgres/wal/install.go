@@ -201,9 +201,8 @@ on conflict (stream) do update set stream = excluded.stream returning start_lsn 
 	if done {
 		return nil
 	}
-	_, err = c.Exec(ctx, `select pg_drop_replication_slot(slot_name) from pg_replication_slots where slot_name = $1`, name)
-	if err != nil {
-		return server.Classify(err, "make slot "+name+" anew")
+	if err := dropSlot(ctx, c, name); err != nil {
+		return err
 	}
 	call := `pg_create_logical_replication_slot($1, 'pgoutput')`
 	if c.identity.Version >= 170000 {
@@ -217,6 +216,14 @@ on conflict (stream) do update set stream = excluded.stream returning start_lsn 
 		return server.Classify(err, "register stream "+stream)
 	}
 	return nil
+}
+
+// dropSlot drops a slot if there is one. It waits for a session that just ended to give it back.
+func dropSlot(ctx context.Context, c *sideConn, name string) error {
+	return patiently(ctx, func() error {
+		_, err := c.Exec(ctx, `select pg_drop_replication_slot(slot_name) from pg_replication_slots where slot_name = $1`, name)
+		return server.Classify(err, "drop slot "+name)
+	})
 }
 
 // Uninstall removes the streams' slots, publications and registrations.
@@ -244,8 +251,8 @@ func (o *Reader) Drop(ctx context.Context, stream string) error {
 		if err != nil {
 			return server.Classify(err, "look for stream "+stream)
 		}
-		if _, err := c.Exec(ctx, `select pg_drop_replication_slot(slot_name) from pg_replication_slots where slot_name = $1`, name); err != nil {
-			return server.Classify(err, "drop slot "+name)
+		if err := dropSlot(ctx, c, name); err != nil {
+			return err
 		}
 		var shared bool
 		if err := c.QueryRow(ctx, `select exists (select from waybill.slot where publication = $1 and stream <> $2)`, publication, stream).Scan(&shared); err != nil {

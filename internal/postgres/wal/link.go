@@ -23,8 +23,8 @@ const (
 	ackEvery    = 200 * time.Millisecond
 )
 
-// link is one replication connection. Two goroutines serve it: one receives, the other, which is
-// the only one that writes, reports; stop waits for both.
+// link is one replication connection. Three goroutines serve it: one receives, one, which is the
+// only one that writes, reports, and one looks after the source; stop waits for them.
 type link struct {
 	conn     *pgx.Conn
 	pg       *pgconn.PgConn
@@ -36,6 +36,7 @@ type link struct {
 	quit     chan struct{} // end the replication in good order
 	receiver chan struct{}
 	reporter chan struct{}
+	keeper   chan struct{}
 }
 
 // linkParams make values come as this package reads them.
@@ -76,11 +77,11 @@ func (l *link) begin(ctx context.Context, sql string) error {
 	}
 }
 
-// start begins to receive; a takes what comes.
-func (l *link) start(a *assembler) {
+// start begins to receive; a takes what comes, and maintain runs beside it.
+func (l *link) start(a *assembler, maintain func(ctx context.Context)) {
 	ctx, cancel := context.WithCancel(context.Background())
 	l.cancel, l.quit, l.asked = cancel, make(chan struct{}), make(chan struct{}, 1)
-	l.receiver, l.reporter = make(chan struct{}), make(chan struct{})
+	l.receiver, l.reporter, l.keeper = make(chan struct{}), make(chan struct{}), make(chan struct{})
 	a.ctx = ctx
 	go func() {
 		defer close(l.receiver)
@@ -91,6 +92,10 @@ func (l *link) start(a *assembler) {
 	go func() {
 		defer close(l.reporter)
 		l.report(ctx)
+	}()
+	go func() {
+		defer close(l.keeper)
+		maintain(ctx)
 	}()
 }
 
@@ -220,6 +225,7 @@ func (l *link) stop(orderly bool) {
 		l.cancel()
 		<-l.receiver
 		<-l.reporter
+		<-l.keeper
 	}
 	server.Close(l.conn)
 }

@@ -256,29 +256,27 @@ func (o *Reader) connect(ctx context.Context, s server.Identity, found slot, p p
 		l.stop(false)
 		return err
 	}
-	if err := o.begin(ctx, l, o.startSQL(s.Version, found.confirmed, binary)); err != nil {
+	sql := o.startSQL(s.Version, found.confirmed, binary)
+	if err := patiently(ctx, func() error { return l.begin(ctx, sql) }); err != nil {
 		l.stop(false)
-		return err
+		return server.Classify(err, "read slot "+o.opts.Slot)
 	}
 	p.source, p.timeline = s.Source, s.Timeline
 	o.at, o.token, o.link, o.movedAt = p, after, l, time.Now()
 	o.acked.Store(uint64(found.confirmed))
 	o.head.Store(0)
 	a := o.assembler(l, found, p, binary)
-	l.start(a)
+	l.start(a, o.maintain)
 	return nil
 }
 
-// begin waits for a slot that a session that just ended still holds.
-func (o *Reader) begin(ctx context.Context, l *link, sql string) error {
+// patiently does again what fails because a session that just ended still holds the slot.
+func patiently(ctx context.Context, do func() error) error {
 	deadline := time.Now().Add(slotPatience)
 	for {
-		err := l.begin(ctx, sql)
-		if err == nil {
-			return nil
-		}
+		err := do()
 		if server.Code(err) != slotInUse || time.Now().After(deadline) {
-			return server.Classify(err, "read slot "+o.opts.Slot)
+			return err
 		}
 		timer := time.NewTimer(slotPause)
 		select {

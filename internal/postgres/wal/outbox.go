@@ -85,6 +85,9 @@ func (a *assembler) logical(m *pgoutput.LogicalMessage) error {
 		return nil
 	}
 	b := &a.cur.outbox
+	if a.cur.any = true; a.cur.seen {
+		return nil
+	}
 	b.begun = true
 	if m.Content[0] == '[' {
 		return a.outboxChanges(a.cur, m.Content, "malformed message in the log")

@@ -19,19 +19,19 @@ type item struct {
 
 // queue lies between the goroutine that receives and the one that calls Next.
 type queue struct {
-	bound int           // bytes
+	bound int64         // bytes
 	wake  chan struct{} // something was put
 	room  chan struct{} // something was taken
 
 	mu    sync.Mutex
 	items []item
-	bytes int
+	bytes int64
 	idle  pgoutput.LSN // up to here no action follows the items
 	err   error        // what follows them
 	ended bool         // nothing is taken any more
 }
 
-func newQueue(bound int) *queue {
+func newQueue(bound int64) *queue {
 	return &queue{bound: bound, wake: make(chan struct{}, 1), room: make(chan struct{}, 1)}
 }
 
@@ -45,7 +45,7 @@ func signal(c chan struct{}) {
 // put waits until there is room.
 func (q *queue) put(ctx context.Context, it item) error {
 	q.mu.Lock()
-	for !q.ended && len(q.items) > 0 && q.bytes+it.action.Size > q.bound {
+	for !q.ended && len(q.items) > 0 && q.bytes+int64(it.action.Size) > q.bound {
 		q.mu.Unlock()
 		select {
 		case <-q.room:
@@ -55,7 +55,7 @@ func (q *queue) put(ctx context.Context, it item) error {
 		q.mu.Lock()
 	}
 	q.items = append(q.items, it)
-	q.bytes += it.action.Size
+	q.bytes += int64(it.action.Size)
 	q.idle = max(q.idle, it.end)
 	q.mu.Unlock()
 	signal(q.wake)
@@ -91,15 +91,15 @@ func (q *queue) fail(err error) {
 
 // take returns the first items, as many as fit. Where there are none it tells up to where the log
 // is passed, and the error that follows.
-func (q *queue) take(maxActions, maxBytes int) ([]item, pgoutput.LSN, error) {
+func (q *queue) take(maxActions int, maxBytes int64) ([]item, pgoutput.LSN, error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if len(q.items) == 0 {
 		return nil, q.idle, q.err
 	}
-	n, bytes := 0, 0
+	n, bytes := 0, int64(0)
 	for n < len(q.items) && n < maxActions {
-		size := q.items[n].action.Size
+		size := int64(q.items[n].action.Size)
 		if n > 0 && bytes+size > maxBytes {
 			break
 		}

@@ -41,7 +41,7 @@ type Options struct {
 	// MaxActions and MaxBytes bound a batch (0: 1000 and 4 MiB). An action that is larger than
 	// MaxBytes makes a batch of its own.
 	MaxActions int
-	MaxBytes   int
+	MaxBytes   int64
 	// MaxSlotBytes is from how many bytes of log that the slot keeps an alarm is due; 0: never.
 	MaxSlotBytes int64
 	// SpillDir is where large transactions go (empty: the system's temporary directory).

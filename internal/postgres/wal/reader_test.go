@@ -168,6 +168,8 @@ delete public.customer {"id":1} {}`,
 	}
 }
 
+func isGap(err error) bool { return errors.Is(err, waybill.ErrGap) }
+
 func wantGap(t testing.TB, o *Reader, at waybill.Position) {
 	t.Helper()
 	err := o.Open(t.Context(), at)

@@ -159,7 +159,6 @@ func (c *catalog) look(ctx context.Context, conn *sideConn, r *relation) error {
 // keys finds the key and the unique keys.
 func (c *catalog) keys(ctx context.Context, conn *sideConn, r *relation, s *waybill.Schema) error {
 	m := &r.message
-	r.whole = m.Identity == 'f'
 	if m.Identity == 'd' || m.Identity == 'i' {
 		for i := range m.Columns {
 			if m.Columns[i].Key {

@@ -1,0 +1,292 @@
+package wal
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/waybill-data/waybill"
+)
+
+func TestReplicaIdentities(t *testing.T) {
+	s := newSource(t, `create table d (id int primary key, v text);
+create table f (id int primary key, v text); alter table f replica identity full;
+create table nokey (a int, b text); alter table nokey replica identity full;
+create table i (id int primary key, code text not null, v text); create unique index i_code on i (code); alter table i replica identity using index i_code;
+create table n (id int primary key, v text); alter table n replica identity nothing`)
+	o := s.open(t, "")
+	s.exec(t, `begin; insert into d values (1, 'a'); insert into f values (1, 'a'); insert into nokey values (1, 'a'), (2, null);
+insert into i values (1, 'x', 'a'); insert into n values (1, 'a');
+update d set v = 'b'; update f set v = 'b'; update nokey set b = 'b' where a = 1; update i set v = 'b'; update i set code = 'y';
+delete from d; delete from f; delete from nokey; delete from i; commit`)
+	actions, _ := drain(t, o, "")
+	wantText(t, actions, `insert public.d {"id":1} {"id":1,"v":"a"}
+insert public.f {"id":1} {"id":1,"v":"a"}
+insert public.nokey {"a":1,"b":"a"} {"a":1,"b":"a"}
+insert public.nokey {"a":2} {"a":2,"b":null}
+insert public.i {"code":"x"} {"id":1,"code":"x","v":"a"}
+insert public.n {"id":1} {"id":1,"v":"a"}
+update public.d {"id":1} {"id":1,"v":"b"}
+update public.f {"id":1} {"id":1,"v":"b"} before {"id":1,"v":"a"}
+update public.nokey {"a":1,"b":"a"} {"a":1,"b":"b"} before {"a":1,"b":"a"}
+update public.i {"code":"x"} {"id":1,"code":"x","v":"b"}
+update public.i {"code":"x"} {"id":1,"code":"y","v":"b"}
+delete public.d {"id":1} {}
+delete public.f {"id":1} {} before {"id":1,"v":"b"}
+delete public.nokey {"a":2} {} before {"a":2,"b":null}
+delete public.nokey {"a":1,"b":"b"} {} before {"a":1,"b":"b"}
+delete public.i {"code":"y"} {}`)
+}
+
+// TestUnchangedToast: a value that an update does not touch, and that the log does not repeat, is
+// absent; it is never null.
+func TestUnchangedToast(t *testing.T) {
+	s := newSource(t, `create table doc (id int primary key, body text, n int); alter table doc alter body set storage external`)
+	o := s.open(t, "")
+	s.exec(t, `insert into doc values (1, repeat('x', 10000), 1); update doc set n = 2`)
+	actions, _ := drain(t, o, "")
+	last := text(t, actions[len(actions)-1])
+	if !strings.Contains(last, `update public.doc {"id":1} {"id":1,"n":2}`) {
+		t.Errorf("%.300s", last)
+	}
+}
+
+func TestPartitions(t *testing.T) {
+	for _, root := range []bool{true, false} {
+		s := newSource(t, `create table part (id int, at int, primary key (id, at)) partition by range (at);
+create table part_1 partition of part for values from (0) to (10); create table part_2 partition of part for values from (10) to (20)`)
+		if !root {
+			s.exec(t, fmt.Sprintf("create publication %s for table part", s.slot))
+		}
+		o := s.open(t, "")
+		s.exec(t, `insert into part values (1, 1), (2, 11)`)
+		s.exec(t, `update part set at = 12 where id = 1`)
+		actions, _ := drain(t, o, "")
+		if root {
+			wantText(t, actions, `insert public.part {"id":1,"at":1} {"id":1,"at":1}
+insert public.part {"id":2,"at":11} {"id":2,"at":11}`, `delete public.part {"id":1,"at":1} {}
+insert public.part {"id":1,"at":12} {"id":1,"at":12}`)
+		} else {
+			wantText(t, actions, `insert public.part_1 {"id":1,"at":1} {"id":1,"at":1}
+insert public.part_2 {"id":2,"at":11} {"id":2,"at":11}`, `delete public.part_1 {"id":1,"at":1} {}
+insert public.part_2 {"id":1,"at":12} {"id":1,"at":12}`)
+		}
+	}
+}
+
+func TestTableAltered(t *testing.T) {
+	s := newSource(t, `create table c (id int primary key, a text)`)
+	o := s.open(t, "")
+	s.exec(t, `insert into c values (1, 'a')`)
+	s.exec(t, `alter table c add b int`)
+	s.exec(t, `insert into c values (2, 'a', 7)`)
+	s.exec(t, `alter table c drop a`)
+	s.exec(t, `insert into c values (3, 8)`)
+	actions, at := drain(t, o, "")
+	wantText(t, actions, `insert public.c {"id":1} {"id":1,"a":"a"}`, `insert public.c {"id":2} {"id":2,"a":"a","b":7}`, `insert public.c {"id":3} {"id":3,"b":8}`)
+	s.exec(t, `alter table c rename b to bb`)
+	s.exec(t, `insert into c values (4, 9)`)
+	_, at, err := read(t, o, at)
+	if err == nil || waybill.Transient(err) || !strings.Contains(err.Error(), "column b went and column bb came") {
+		t.Fatalf("column renamed: %v", err)
+	}
+	openAt(t, o, at) // the operator has done the same at the target
+	actions, at = drain(t, o, at)
+	wantText(t, actions, `insert public.c {"id":4} {"id":4,"bb":9}`)
+	s.exec(t, `alter table c rename to cc`)
+	s.exec(t, `insert into cc values (5, 9)`)
+	if _, _, err = read(t, o, at); err == nil || !strings.Contains(err.Error(), "public.c was renamed to public.cc") {
+		t.Fatalf("table renamed: %v", err)
+	}
+}
+
+func TestSchema(t *testing.T) {
+	s := newSource(t, `create type mood as enum ('ok'); create domain price as numeric(10,2);
+create table parent (a int, b int, primary key (a, b));
+create table child (id bigint primary key, p price, m mood[], a int, b int, u text not null unique, foreign key (b, a) references parent (b, a))`)
+	_ = s
+	t.Log("parent's key is (a, b), the child names it the other way round")
+	o := s.open(t, "")
+	s.exec(t, `insert into child values (1, 1.5, '{ok}', null, null, 'u')`)
+	actions, _ := drain(t, o, "")
+	for c := range actions[0].Changes.All() {
+		got := fmt.Sprintf("%+v", *c.Schema)
+		want := "{Entity:public.child System:postgres Columns:[{Name:id Type:bigint Base: NotNull:true} {Name:p Type:price Base:numeric(10,2) NotNull:false} " +
+			"{Name:m Type:mood[] Base:text[] NotNull:false} {Name:a Type:integer Base: NotNull:false} {Name:b Type:integer Base: NotNull:false} " +
+			"{Name:u Type:text Base: NotNull:true}] Key:[id] Unique:[[u]] Foreign:[{Columns:[b a] Entity:public.parent References:[b a]}]}"
+		if got != want {
+			t.Errorf("schema\n%s\nwant\n%s", got, want)
+		}
+	}
+}
+
+// TestLargeTransactions: streamed and spilled, without what subtransactions took back.
+func TestLargeTransactions(t *testing.T) {
+	s := newSource(t, `create table big (id int primary key, v text)`)
+	o := s.open(t, "")
+	const n = 20000
+	for _, stream := range []string{"64kB", "1GB"} {
+		s.exec(t, fmt.Sprintf(`do $$ begin execute format('alter database %%I set logical_decoding_work_mem = %%L', current_database(), '%s'); end $$`, stream))
+		_ = o.Close()
+		openAt(t, o, o.token)
+		s.exec(t, fmt.Sprintf(`begin; truncate big; insert into big select i, repeat('x', 1000) from generate_series(1, %[1]d) i;
+savepoint a; insert into big select i, 'gone' from generate_series(100001, 105000) i; rollback to a;
+savepoint b; insert into big select i, 'kept' from generate_series(200001, 205000) i; release b;
+insert into big values (300000, 'last'); commit`, n))
+		s.exec(t, `begin; insert into big select i, 'never' from generate_series(400001, 440000) i; rollback`)
+		actions, _ := drain(t, o, o.token)
+		if len(actions) != 1 {
+			t.Fatalf("%s: %d actions", stream, len(actions))
+		}
+		if _, ok := actions[0].Changes.(*spilled); !ok {
+			t.Errorf("%s: not spilled: %T", stream, actions[0].Changes)
+		}
+		for range 2 {
+			count := 0
+			var last *waybill.Change
+			for c, err := range actions[0].Changes.All() {
+				if err != nil {
+					t.Fatal(err)
+				}
+				if v, _ := c.Row.Get("v"); v.String() == `"gone"` {
+					t.Fatal("an aborted subtransaction came through")
+				}
+				count++
+				last = c
+			}
+			if count != n+5002 || count != actions[0].Changes.Len() || last.Key.String() != `{"id":300000}` {
+				t.Errorf("%s: %d changes, Len %d, last %s", stream, count, actions[0].Changes.Len(), last.Key)
+			}
+		}
+	}
+}
+
+func TestGaps(t *testing.T) {
+	s := newSource(t, `create table c (id int primary key)`)
+	o := s.open(t, "")
+	s.exec(t, `insert into c values (1)`)
+	_, first := drain(t, o, "")
+	s.exec(t, `insert into c values (2)`)
+	_, second := drain(t, o, first)
+	if err := o.Ack(t.Context(), second); err != nil {
+		t.Fatal(err)
+	}
+	_ = o.Close()
+	openAt(t, o, second)
+	_ = o.Close()
+	wantGap(t, o, "")
+	wantGap(t, o, first)
+	other := newSource(t, "")
+	wantGap(t, other.new(nil), second)
+	s.exec(t, fmt.Sprintf(`select pg_drop_replication_slot('%s')`, s.slot))
+	wantGap(t, o, second)
+	s.exec(t, fmt.Sprintf(`select pg_create_logical_replication_slot('%s', 'pgoutput')`, s.slot))
+	wantGap(t, o, second)
+}
+
+// TestUnackedAgain: what the target holds though the source never heard is not delivered again.
+func TestUnackedAgain(t *testing.T) {
+	s := newSource(t, `create table c (id int primary key)`)
+	o := s.open(t, "")
+	s.exec(t, `insert into c values (1)`)
+	s.exec(t, `insert into c values (2)`)
+	_, at := drain(t, o, "")
+	s.exec(t, `insert into c values (3)`)
+	_ = o.Close()
+	openAt(t, o, at)
+	actions, at := drain(t, o, at)
+	wantText(t, actions, `insert public.c {"id":3} {"id":3}`)
+	if o.Suppressed() != 2 || actions[0].Seq != 3 {
+		t.Errorf("suppressed %d, seq %d", o.Suppressed(), actions[0].Seq)
+	}
+	_ = o.Close()
+	p, err := decodePosition(at)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.xid++ // as if the source had another history
+	at = p.encode()
+	openAt(t, o, at)
+	if _, _, err := read(t, o, at); !isGap(err) {
+		t.Errorf("another history: %v", err)
+	}
+}
+
+// TestIdleMoves: the position follows a log in which nothing is for the stream.
+func TestIdleMoves(t *testing.T) {
+	s := newSource(t, `create table c (id int primary key); create unlogged table other (id int)`)
+	o := s.open(t, "")
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	before, _ := drain(t, o, "")
+	if len(before) != 0 {
+		t.Fatal("actions from nowhere")
+	}
+	at := o.token
+	s.exec(t, `select pg_logical_emit_message(true, 'else', 'x')`)
+	b, err := o.Next(ctx)
+	if err != nil || len(b.Actions) != 0 || b.After != at || b.Upto == at {
+		t.Fatalf("%+v %v", b, err)
+	}
+	if err := o.Ack(ctx, b.Upto); err != nil {
+		t.Fatal(err)
+	}
+	until(t, func() bool {
+		r, err := o.Retained(ctx)
+		return err == nil && r.Active && r.Status == "reserved" && o.acked.Load() > 0 && r.Unconfirmed < 1<<20
+	})
+}
+
+func until(t testing.TB, ok func() bool) {
+	t.Helper()
+	deadline := time.Now().Add(20 * time.Second)
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for !ok() {
+		if time.Now().After(deadline) {
+			t.Fatal("it does not come to pass")
+		}
+		<-tick.C
+	}
+}
+
+func TestWalsenderKilled(t *testing.T) {
+	s := newSource(t, `create table c (id int primary key)`)
+	o := s.open(t, "")
+	s.exec(t, `insert into c values (1)`)
+	_, at := drain(t, o, "")
+	s.exec(t, `select pg_terminate_backend(active_pid) from pg_replication_slots where database = current_database()`)
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	if _, err := o.Next(ctx); !waybill.Transient(err) {
+		t.Fatalf("%v, want a transient error", err)
+	}
+	s.exec(t, `insert into c values (2)`)
+	openAt(t, o, at)
+	actions, _ := drain(t, o, at)
+	wantText(t, actions, `insert public.c {"id":2} {"id":2}`)
+}
+
+func TestOutboxFromTheLog(t *testing.T) {
+	s := newSource(t, `create table unrelated (id int)`)
+	o := s.new(func(opts *Options) { opts.Outbox, opts.Tables = true, nil })
+	t.Cleanup(func() { _ = o.Close() })
+	openAt(t, o, "")
+	change := `[{"entity":"customer","op":"upsert","key":{"id":1},"row":{"name":"Ann"}}]`
+	s.exec(t, `insert into unrelated values (1)`)
+	s.exec(t, fmt.Sprintf(`begin; select waybill.emit('first', '%[1]s'); select waybill.emit(null, '%[1]s'); commit`, change))
+	s.exec(t, fmt.Sprintf(`select pg_logical_emit_message(true, 'waybill', '{"name":"second","changes":%s}')`, change))
+	s.exec(t, fmt.Sprintf(`select pg_logical_emit_message(true, 'waybill', '%s')`, change))
+	actions, at := drain(t, o, "")
+	one := `upsert customer {"id":1} {"name":"Ann"}`
+	wantText(t, actions, one+"\n"+one, one, one)
+	if actions[0].Name != "first" || len(actions[0].ID) != 36 || actions[1].Name != "second" || actions[2].Name != "" {
+		t.Errorf("%+v", actions)
+	}
+	s.exec(t, `select pg_logical_emit_message(true, 'waybill', '[{"entity":"x"}]')`)
+	if _, _, err := read(t, o, at); err == nil || !strings.Contains(err.Error(), "malformed message") {
+		t.Errorf("%v", err)
+	}
+}

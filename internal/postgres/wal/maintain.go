@@ -1,0 +1,70 @@
+package wal
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	"github.com/waybill-data/waybill/internal/postgres/server"
+)
+
+const (
+	// maintainEvery is how often new tables are looked for, and the slot is looked at.
+	maintainEvery = time.Minute
+	// purgeEvery is how often the outbox is purged of what is in the log.
+	purgeEvery = 3 * time.Second
+	// heartbeatAt is how much log may be unconfirmed before a message of our own moves the slot.
+	heartbeatAt = 16 << 20
+)
+
+// maintain runs beside the receiving until the context ends.
+func (o *Reader) maintain(ctx context.Context) {
+	every := maintainEvery
+	step := o.upkeep
+	if o.opts.Outbox {
+		every, step = purgeEvery, o.purge
+	}
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		ctx, cancel := context.WithTimeout(ctx, maintainEvery)
+		err := o.side.do(ctx, func(c *sideConn) error { return step(ctx, c) })
+		cancel()
+		if err != nil && ctx.Err() == nil {
+			o.log.Warn("looking after the source failed", "error", err)
+		}
+	}
+}
+
+// upkeep publishes tables that came, and lets the slot move in a log that holds nothing for it.
+func (o *Reader) upkeep(ctx context.Context, c *sideConn) error {
+	lacking, err := o.lacking(ctx, c, o.opts.Publication)
+	if err != nil {
+		return err
+	}
+	if len(lacking) > 0 {
+		if _, err := c.Exec(ctx, addSQL(o.opts.Publication, lacking)); err != nil {
+			return server.Classify(err, "publish new tables ("+addSQL(o.opts.Publication, lacking)+")")
+		}
+		o.log.Info("new tables are captured from now on", "tables", strings.Join(lacking, ", "))
+	}
+	_, err = c.Exec(ctx, `select pg_logical_emit_message(false, 'waybill.heartbeat', '') from pg_replication_slots
+where slot_name = $1 and pg_current_wal_lsn() - confirmed_flush_lsn > $2`, o.opts.Slot, int64(heartbeatAt))
+	return server.Classify(err, "write a heartbeat")
+}
+
+// purge lets the outbox's tables be emptied of what the log holds: the slot keeps that.
+func (o *Reader) purge(ctx context.Context, c *sideConn) error {
+	_, err := c.Exec(ctx, `insert into waybill.consumer as c (name, floor) values ($1, pg_current_snapshot())
+on conflict (name) do update set floor = excluded.floor, updated_at = clock_timestamp()`, o.opts.Stream)
+	if err != nil {
+		return server.Classify(err, "register consumer "+o.opts.Stream)
+	}
+	_, err = c.Exec(ctx, `select waybill.outbox_purge(8388608, '10 s')`)
+	return server.Classify(err, "purge the outbox")
+}
