@@ -16,8 +16,8 @@ func mappingFields() []*field {
 			name: "columns", kind: named, each: text, free: true, freeName: "COLUMN",
 			doc: "New names of columns: `{id: contact_id}`. The others pass under their own.",
 		},
-		{name: "only", kind: list, each: text, doc: "The columns that pass, beside those of the key. Without it all do."},
-		{name: "drop", kind: list, each: text, doc: "Columns that do not pass. A column of the key cannot be one."},
+		{name: "only", kind: list, each: text, doc: "The columns that pass, those of the key among them. Without it all do."},
+		{name: "drop", kind: list, each: text, doc: "Columns that do not pass, instead of `only`. A column of the key cannot be one."},
 		{
 			name: "set", kind: named, each: text, free: true, freeName: "COLUMN",
 			doc: "Columns of the target with a CEL expression for the value, in which `row` has the columns of the source: `{email: \"row.email.lowerAscii()\"}`.",
@@ -36,7 +36,7 @@ func mappingFields() []*field {
 				{name: "to", kind: text, required: true, doc: "The table of the children."},
 				{name: "key", kind: list, each: text, required: true, doc: "The columns of a child that are its key."},
 				{
-					name: "parent", kind: named, each: text, free: true, freeName: "COLUMN",
+					name: "parent", kind: named, required: true, each: text, free: true, freeName: "COLUMN",
 					doc: "Columns of the child that hold columns of the parent: `{customer_id: id}`.",
 				},
 			},
