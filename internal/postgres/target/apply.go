@@ -35,6 +35,7 @@ func (w *Writer) apply(ctx context.Context, b waybill.Batch) error {
 		w.forgetTables()
 	}
 	single, fresh := false, len(w.schema.tables) == 0
+	w.schema.lenient = w.lenient > 0
 	var late *stepError // a constraint that was violated at the end of an action
 	for {
 		if err := w.link.trim(ctx, false); err != nil {
@@ -62,6 +63,8 @@ func (w *Writer) apply(ctx context.Context, b waybill.Batch) error {
 			return err
 		case step.fenced():
 			return w.fenced()
+		case step.foreign():
+			w.schema.lenient, late = true, nil
 		case !step.refusable():
 			return w.explainStep(ctx, step)
 		case late == nil && single && step.step.what == stepConstraints:
@@ -138,6 +141,11 @@ func (w *Writer) attempt(ctx context.Context, b waybill.Batch, single bool, late
 	if err := t.flush(); err != nil {
 		return err
 	}
+	if w.schema.lenient {
+		if err := t.drain(); err != nil { // the position takes what was counted
+			return err
+		}
+	}
 	if !fault.Broken(fault.PositionFirst) {
 		if fault.Broken(fault.PositionApart) {
 			t.again()
@@ -148,7 +156,11 @@ func (w *Writer) attempt(ctx context.Context, b waybill.Batch, single bool, late
 		return err
 	}
 	t.commit()
-	return t.drain()
+	if err := t.drain(); err != nil {
+		return err
+	}
+	w.noteForeign(&t.foreign)
+	return nil
 }
 
 // addAction plans the action's changes and sends what the plan cannot hold.
@@ -293,8 +305,10 @@ func (t *applyTx) sendGroup(g *changeGroup) error {
 		step.change = &change
 	}
 	for _, s := range g.kind.statementsFor(asText) {
+		step.counts = s.counts
 		t.query(s.sql, s.oids, params, step)
 	}
+	step.counts = false
 	if t.late != nil && t.late.step.action == step.action {
 		step.what = stepConstraints
 		t.control("SET CONSTRAINTS ALL IMMEDIATE", step)

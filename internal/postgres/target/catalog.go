@@ -16,6 +16,7 @@ import (
 // met, and emptied when a statement shows that a table is another one by now.
 type targetSchema struct {
 	override string // Options.Schema
+	lenient  bool   // facts are applied whatever the target holds
 	tables   map[string]*targetTable
 	byOID    map[uint32]*targetTable
 	refs     []tableRef // every foreign key of the database; nil until loaded

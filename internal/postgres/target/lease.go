@@ -115,12 +115,13 @@ func (w *Writer) tryTake(ctx context.Context) (former lease, err error) {
 // raiseEpoch shuts out everybody who goes by an older epoch, and names this worker holder.
 func (w *Writer) raiseEpoch(ctx context.Context, tx pgx.Tx) (held waybill.Position, seq uint64, epoch int64, err error) {
 	var position string
-	var number int64
+	var number, foreign int64
 	err = tx.QueryRow(ctx, `UPDATE waybill.position SET epoch = epoch + 1, updated_at = clock_timestamp() WHERE stream = $1
-		RETURNING position, seq, epoch`, w.stream).Scan(&position, &number, &epoch)
+		RETURNING position, seq, epoch, foreign_writes`, w.stream).Scan(&position, &number, &epoch, &foreign)
 	if err != nil {
 		return "", 0, 0, err
 	}
+	w.foreign.Store(uint64(foreign))
 	host, err := os.Hostname()
 	if err != nil {
 		host = "unknown"

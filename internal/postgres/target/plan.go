@@ -1,6 +1,8 @@
 package target
 
 import (
+	"slices"
+
 	"github.com/waybill-data/waybill"
 )
 
@@ -135,7 +137,19 @@ func (p *applyPlan) add(c *waybill.Change, t *targetTable, action int) *refusedC
 	p.size += size
 	p.deferrable = p.deferrable || t.deferrable
 	p.assign(len(p.changes)-1, size)
+	if pc.rekey && shape.whole {
+		return p.add(moved(c, shape), t, action)
+	}
 	return nil
+}
+
+// moved is the row under its new key, for where there was none under the old one.
+func moved(c *waybill.Change, shape *changeShape) *waybill.Change {
+	key := slices.Clone(c.Key)
+	for _, rk := range shape.rowKeys {
+		key[rk.key].Value = c.Row[rk.row].Value
+	}
+	return &waybill.Change{Entity: c.Entity, Op: waybill.Upsert, Key: key, Row: c.Row}
 }
 
 // assign puts the change into a group.
@@ -283,13 +297,15 @@ func (p *applyPlan) arrange(from int) {
 	}
 }
 
+func (k *groupKind) removes() bool { return k.op == waybill.Delete || k.op == waybill.Truncate }
+
 // goesFirst tells whether foreign keys ask for a before b.
 func (s *targetSchema) goesFirst(a, b *groupKind) bool {
 	switch s.kin(a.table, b.table) {
 	case ancestor:
-		return a.op != waybill.Delete && b.op != waybill.Delete
+		return !a.removes() && !b.removes()
 	case descendant:
-		return a.op == waybill.Delete && b.op == waybill.Delete
+		return a.removes() && b.removes()
 	default:
 		return false
 	}

@@ -38,6 +38,16 @@ func (e *stepError) noRow() bool {
 	return e.step.what == stepData && strings.Contains(e.pg.Message, noSuchRow)
 }
 
+// foreign tells whether a fact found the target other than it was left.
+func (e *stepError) foreign() bool {
+	kind := e.step.kind
+	if kind == nil || kind.mode != asFact {
+		return false
+	}
+	return e.noRow() || e.pg.Code == "23505" && kind.op == waybill.Insert && kind.unique != nil &&
+		(kind.unique.name == e.pg.ConstraintName || kind.table.kind == "p") // a partition's index has a name of its own
+}
+
 func (e *stepError) skipped() bool {
 	return e.step.what == stepData && strings.Contains(e.pg.Message, skippedRow)
 }

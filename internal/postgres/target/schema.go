@@ -14,8 +14,8 @@ import (
 )
 
 // targetFormat is the version of what target.sql creates. A database with a newer one is
-// refused; an older one would be migrated here.
-const targetFormat = 1
+// refused; an older one is brought up by target.sql.
+const targetFormat = 2
 
 //go:embed target.sql
 var targetSQL string
@@ -39,6 +39,15 @@ func createTarget(ctx context.Context, conn *pgx.Conn) error {
 	}
 	if format > targetFormat {
 		return newerFormat(format)
+	}
+	if format < targetFormat {
+		err := runTargetSQL(ctx, conn)
+		if server.Code(err) == "42501" {
+			return server.Explain(fmt.Sprintf("bring schema waybill at the target from format %d to %d: %v; let the owner of its tables run, "+
+				"or run the engine once as: ALTER TABLE waybill.position ADD COLUMN IF NOT EXISTS foreign_writes bigint NOT NULL DEFAULT 0; "+
+				"UPDATE waybill.meta SET value = '2' WHERE key = 'target.format';", format, targetFormat, err), err)
+		}
+		return server.Classify(err, "bring schema waybill at the target to its newest format")
 	}
 	return nil
 }

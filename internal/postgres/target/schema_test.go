@@ -65,9 +65,9 @@ func TestTargetSchemaIsCreatedOnceByMany(t *testing.T) {
 func TestNewerFormatIsRefused(t *testing.T) {
 	r := newTarget(t, "")
 	_ = r.w.Close()
-	r.exec("UPDATE waybill.meta SET value = '2' WHERE key = 'target.format'")
+	r.exec("UPDATE waybill.meta SET value = '3' WHERE key = 'target.format'")
 	_, err := r.w.Resume(r.ctx(), targetStream)
-	want := "schema waybill at the target has format 2, written by a newer waybill; this one knows format 1: run the newer version"
+	want := "schema waybill at the target has format 3, written by a newer waybill; this one knows format 2: run the newer version"
 	if err == nil || err.Error() != want || waybill.Transient(err) {
 		t.Errorf("have %v\nwant %s", err, want)
 	}
@@ -279,7 +279,7 @@ warn: op upsert takes two statements instead of one at shop.late, whose primary 
 	r.w.opts.Schema = "nosuch"
 	host, _ := os.Hostname()
 	check(fmt.Sprintf(`
-ok: schema waybill is there, format 1
+ok: schema waybill is there, format 2
 ok: an engine on host %s, process %d, carries the stream now
 bad: schema nosuch does not exist -> CREATE SCHEMA "nosuch"; and in it the tables that the entities are written to`, host, os.Getpid()))
 }

@@ -13,7 +13,11 @@ import (
 // changeShape is what changes of the same entity, operation and columns have in common, and
 // where in a change the values of a statement's columns stand.
 type changeShape struct {
-	op       waybill.Op
+	op waybill.Op
+	// fact: it was captured from what the source's tables hold. Lenient: it is applied whatever the
+	// target holds. Whole: its row has all columns of the source.
+	fact, lenient, whole bool
+
 	keyNames []string
 	rowNames []string
 	kind     *groupKind
@@ -38,6 +42,7 @@ type rowKey struct{ key, row int }
 // groupKind is what decides which statement a change needs.
 type groupKind struct {
 	id      int
+	mode    kindMode
 	table   *targetTable
 	op      waybill.Op
 	key     []int // columns of the table that find the row, in the order of the first shape
@@ -54,6 +59,16 @@ type groupKind struct {
 	former           []byte // how the columns of passTypes travelled last: 1 as text
 }
 
+// kindMode is what a statement makes of rows that are there, or are not, against expectation.
+type kindMode uint8
+
+const (
+	asGiven      kindMode = iota // written by an application: refuses, but for deletes
+	asFact                       // captured: fails, to be done again in a mode that counts
+	countFound                   // counts the keys that have a row already
+	countMissing                 // counts the keys that have none
+)
+
 // columns of the statement's parameters: what is written, then what finds the row and is not
 // among that.
 func (k *groupKind) columns() []int {
@@ -65,12 +80,13 @@ func (k *groupKind) columns() []int {
 
 // shape finds or works out the shape of c, whose table is t.
 func (s *targetSchema) shape(c *waybill.Change, t *targetTable) (*changeShape, *refusedChange) {
+	want := s.want(c)
 	for _, sh := range s.shapes[c.Entity] {
-		if sh.op == c.Op && sameNames(sh.keyNames, c.Key) && sameNames(sh.rowNames, c.Row) {
+		if sh.op == c.Op && sh.fact == want.fact && sh.lenient == want.lenient && sh.whole == want.whole && sameNames(sh.keyNames, c.Key) && sameNames(sh.rowNames, c.Row) {
 			return sh, nil
 		}
 	}
-	sh, refused := s.newShape(c, t)
+	sh, refused := s.newShape(want, c, t)
 	if refused == nil {
 		if len(s.shapes[c.Entity]) >= maxShapes {
 			s.shapes[c.Entity] = nil
@@ -92,8 +108,35 @@ func sameNames(names []string, row waybill.Row) bool {
 	return true
 }
 
-func (s *targetSchema) newShape(c *waybill.Change, t *targetTable) (*changeShape, *refusedChange) {
-	sh := &changeShape{op: c.Op}
+// want is what else than the columns decides on the shape of c.
+func (s *targetSchema) want(c *waybill.Change) changeShape {
+	want := changeShape{op: c.Op, fact: c.Schema != nil}
+	if want.fact && s.lenient {
+		want.lenient, want.whole = true, c.Op == waybill.Update && hasAll(c)
+	}
+	return want
+}
+
+// hasAll tells whether c carries all columns that its source has.
+func hasAll(c *waybill.Change) bool {
+	for i := range c.Schema.Columns {
+		name := c.Schema.Columns[i].Name
+		if _, ok := c.Row.Get(name); ok {
+			continue
+		}
+		if _, ok := c.Key.Get(name); !ok {
+			return false
+		}
+	}
+	return true
+}
+
+func (s *targetSchema) newShape(want changeShape, c *waybill.Change, t *targetTable) (*changeShape, *refusedChange) {
+	sh := &want
+	if c.Op == waybill.Truncate {
+		sh.kind = s.kindOf(groupKind{table: t, op: c.Op})
+		return sh, nil
+	}
 	where := map[int]valueSource{}
 	for i, col := range c.Key {
 		n := t.column(col.Name)
@@ -133,11 +176,13 @@ func (s *targetSchema) newShape(c *waybill.Change, t *targetTable) (*changeShape
 	if c.Op == waybill.Delete {
 		rest = nil
 	}
-	if c.Op == waybill.Insert || c.Op == waybill.Upsert {
-		rest = append(slices.Clone(sh.keyColumns), rest...)
-		slices.Sort(rest)
+	op, mode := sh.treatment(unique)
+	set := rest
+	if op == waybill.Insert || op == waybill.Upsert {
+		set = append(slices.Clone(sh.keyColumns), rest...)
+		slices.Sort(set)
 	}
-	sh.kind = s.kindOf(t, c.Op, sh.keyColumns, rest, unique, false)
+	sh.kind = s.kindOf(groupKind{table: t, op: op, mode: mode, key: sh.keyColumns, set: set, unique: unique})
 	sh.sources = sources(sh.kind, where, fromRow)
 	if c.Op == waybill.Update && len(sh.rowKeys) > 0 {
 		all := slices.Clone(rest)
@@ -145,10 +190,27 @@ func (s *targetSchema) newShape(c *waybill.Change, t *targetTable) (*changeShape
 			all = append(all, sh.keyColumns[rk.key])
 		}
 		slices.Sort(all)
-		sh.rekey = s.kindOf(t, c.Op, sh.keyColumns, all, unique, true)
+		sh.rekey = s.kindOf(groupKind{table: t, op: c.Op, mode: mode, key: sh.keyColumns, set: all, unique: unique, rekey: true})
 		sh.rekeySources = sources(sh.rekey, where, fromRow)
 	}
 	return sh, nil
+}
+
+// treatment is the operation that applies changes of the shape, and its mode.
+func (sh *changeShape) treatment(unique *uniqueKey) (waybill.Op, kindMode) {
+	switch {
+	case !sh.fact || sh.op == waybill.Upsert:
+		return sh.op, asGiven
+	case !sh.lenient:
+		return sh.op, asFact
+	case sh.op == waybill.Insert && unique == nil:
+		return sh.op, asFact
+	case sh.op == waybill.Insert:
+		return waybill.Upsert, countFound
+	case sh.op == waybill.Update && sh.whole:
+		return waybill.Upsert, countMissing
+	}
+	return sh.op, countMissing
 }
 
 // sources takes a column that finds the row from the key, and one that is written from the
@@ -193,18 +255,17 @@ func (s *targetSchema) findKey(op waybill.Op, t *targetTable, key []int) (*uniqu
 	return nil, r
 }
 
-// kindOf interns the kind.
-func (s *targetSchema) kindOf(t *targetTable, op waybill.Op, key, set []int, unique *uniqueKey, rekey bool) *groupKind {
-	sorted := slices.Clone(key)
-	slices.Sort(sorted)
-	name := fmt.Sprint(t.oid, op, sorted, set, rekey)
-	if k := s.kinds[name]; k != nil {
-		return k
+// kindOf interns the kind and works out the rest of it.
+func (s *targetSchema) kindOf(kind groupKind) *groupKind {
+	k := &kind
+	t, op, key, set, unique, rekey := k.table, k.op, k.key, k.set, k.unique, k.rekey
+	k.key = slices.Clone(key)
+	slices.Sort(k.key)
+	name := fmt.Sprint(t.oid, op, k.mode, k.key, set, rekey)
+	if known := s.kinds[name]; known != nil {
+		return known
 	}
-	k := &groupKind{
-		id: len(s.kinds), table: t, op: op, key: sorted, set: set, rekey: rekey, unique: unique,
-		moves: map[*groupKind]bool{}, statements: map[string][]*targetStatement{},
-	}
+	k.id, k.moves, k.statements = len(s.kinds), map[*groupKind]bool{}, map[string][]*targetStatement{}
 	k.former = bytes.Repeat([]byte{1}, len(k.columns()))
 	for _, n := range key {
 		k.inexactKey = k.inexactKey || !t.columns[n].exact()
@@ -258,6 +319,10 @@ func (s *targetSchema) mayPass(k, earlier *groupKind) bool {
 func (s *targetSchema) workOutPass(k, earlier *groupKind) bool {
 	if k.table.barrier || earlier.table.barrier || k.rekey || earlier.rekey {
 		return false
+	}
+	if k.op == waybill.Truncate || earlier.op == waybill.Truncate {
+		kin := s.kin(k.table, earlier.table)
+		return k.table != earlier.table && (kin == strangers || kin == descendant && k.op == earlier.op)
 	}
 	if k.table == earlier.table {
 		switch {

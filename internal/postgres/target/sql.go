@@ -11,19 +11,21 @@ import (
 
 // targetStatement is SQL with the types of its parameters, all of which are arrays.
 type targetStatement struct {
-	sql  string
-	oids []uint32
+	sql    string
+	oids   []uint32
+	counts bool // its row is how many changes were foreign writes, and the key of one
 }
 
 // movePosition is the compare-and-swap. It fails, and the transaction with it, where the
 // position or the epoch is another one: everything including COMMIT is sent without
 // waiting for answers, so a count of 0 would come too late. The text shows in the server's log.
 const movePosition = `WITH moved AS (
-	UPDATE waybill.position SET position = $2, seq = $3, applied = applied + $4, updated_at = clock_timestamp()
+	UPDATE waybill.position SET position = $2, seq = $3, applied = applied + $4, filtered = filtered + $5,
+		foreign_writes = foreign_writes + $6, updated_at = clock_timestamp()
 	WHERE stream = $1%s RETURNING 1)
 SELECT (CASE WHEN count(*) = 1 THEN '1' ELSE 'waybill: another engine took the stream over' END)::pg_catalog.int4 FROM moved`
 
-const moveFence = ` AND position = $5 AND epoch = $6`
+const moveFence = ` AND position = $7 AND epoch = $8`
 
 // noSuchRow is what a set-based UPDATE fails with when some key has no row.
 const noSuchRow = "waybill: no row has this key"
@@ -39,20 +41,7 @@ func (k *groupKind) statementsFor(asText []byte) []*targetStatement {
 		return all
 	}
 	b := statementBuilder{groupKind: k, asText: asText}
-	var texts []string
-	switch k.op {
-	case waybill.Insert:
-		texts = b.exactly(b.insert(""))
-	case waybill.Upsert:
-		texts = b.upsert()
-	case waybill.Update:
-		texts = []string{b.update(true)}
-	case waybill.Delete:
-		texts = []string{fmt.Sprintf("DELETE FROM %s t USING %s WHERE %s", k.table.ident(), b.source(), b.match())}
-		if k.table.guards.deletes {
-			texts = append(texts, b.verify("count(*) = 0"))
-		}
-	}
+	texts := b.texts()
 	oids := make([]uint32, len(asText))
 	for i, n := range k.columns() {
 		oids[i] = k.table.columns[n].wire(asText[i] == 1).array
@@ -61,8 +50,68 @@ func (k *groupKind) statementsFor(asText []byte) []*targetStatement {
 	for _, text := range texts {
 		all = append(all, &targetStatement{sql: text, oids: oids})
 	}
+	if count := b.count(); count != "" {
+		all = slices.Insert(all, 0, &targetStatement{sql: count, oids: oids, counts: true})
+	}
 	k.statements[string(asText)] = all
 	return all
+}
+
+// texts is what applies a group.
+func (b *statementBuilder) texts() []string {
+	switch b.op {
+	case waybill.Insert:
+		return b.exactly(b.insert(""))
+	case waybill.Upsert:
+		return b.upsert()
+	case waybill.Update:
+		return []string{b.update(b.mode == asGiven || b.mode == asFact)}
+	case waybill.Delete:
+		return b.delete()
+	case waybill.Truncate:
+		// TRUNCATE would be seen by snapshots that are older.
+		texts := []string{"DELETE FROM " + b.table.ident()}
+		if b.table.guards.deletes {
+			texts = append(texts, fmt.Sprintf("SELECT (CASE WHEN EXISTS (SELECT FROM %s) THEN '%s' ELSE '1' END)::pg_catalog.int4", b.table.ident(), skippedRow))
+		}
+		return texts
+	}
+	return nil
+}
+
+func (b *statementBuilder) delete() []string {
+	text := fmt.Sprintf("DELETE FROM %s t USING %s WHERE %s", b.table.ident(), b.source(), b.match())
+	g := b.table.guards
+	if b.mode == asFact && !g.deleteRule {
+		text = b.counted("n AS ("+text+" RETURNING 1)", "FROM n", "count(*)", "'"+noSuchRow+"'")
+	}
+	if g.deletes {
+		return []string{text, b.verify("count(*) = 0")}
+	}
+	return []string{text}
+}
+
+// count tells beforehand how many of the group's changes will find the target other than it was
+// left, and shows the key of one; empty where that is not asked.
+func (b *statementBuilder) count() string {
+	not := ""
+	switch b.mode {
+	case countMissing:
+		not = "NOT "
+	case countFound:
+	default:
+		return ""
+	}
+	var key []string
+	for i, n := range b.key {
+		v := b.valueOf(n)
+		if b.op == waybill.Update || b.op == waybill.Delete {
+			v = b.value(i)
+		}
+		key = append(key, "'"+strings.ReplaceAll(b.column(n).name, "'", "''")+"', "+v)
+	}
+	return fmt.Sprintf("SELECT count(*), min(pg_catalog.json_build_object(%s)::pg_catalog.text) FROM %s WHERE %sEXISTS (SELECT FROM %s t WHERE %s)",
+		strings.Join(key, ", "), b.source(), not, b.table.ident(), b.match())
 }
 
 type statementBuilder struct {

@@ -22,8 +22,15 @@ CREATE TABLE IF NOT EXISTS waybill.position (
 	parked     bigint NOT NULL DEFAULT 0,
 	discarded  bigint NOT NULL DEFAULT 0,
 	updated_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+	foreign_writes bigint NOT NULL DEFAULT 0, -- since format 2
 	CHECK (seq = applied + filtered + parked + discarded)
 ) WITH (fillfactor = 50);
+
+DO $$ BEGIN -- from format 1 on; the statement alone would ask for ownership even if the column is there
+	IF NOT EXISTS (SELECT FROM pg_attribute WHERE attrelid = 'waybill.position'::regclass AND attname = 'foreign_writes') THEN
+		ALTER TABLE waybill.position ADD COLUMN IF NOT EXISTS foreign_writes bigint NOT NULL DEFAULT 0;
+	END IF;
+END $$;
 
 -- Who works on each stream, and until when that is taken for granted.
 CREATE TABLE IF NOT EXISTS waybill.lease (
@@ -37,4 +44,5 @@ CREATE TABLE IF NOT EXISTS waybill.lease (
 	expires_at    timestamptz NOT NULL
 ) WITH (fillfactor = 50);
 
-INSERT INTO waybill.meta (key, value) VALUES ('target.format', '1') ON CONFLICT (key) DO NOTHING;
+INSERT INTO waybill.meta (key, value) VALUES ('target.format', '2')
+	ON CONFLICT (key) DO UPDATE SET value = EXCLUDED.value WHERE meta.value = '1';

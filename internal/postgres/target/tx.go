@@ -25,6 +25,7 @@ type applyTx struct {
 	relaxed bool // constraints were deferred
 	data    int  // groups sent
 	late    *stepError
+	foreign foreignFound
 }
 
 // sentStep is what an answer is about.
@@ -34,6 +35,7 @@ type sentStep struct {
 	change *waybill.Change // where the step is about a single one
 	action int
 	sql    string // of a statement that is being prepared
+	counts bool   // its row tells of foreign writes
 }
 
 type stepKind uint8
@@ -145,13 +147,19 @@ func (l *targetLink) trim(ctx context.Context, all bool) error {
 func (t *applyTx) position(b waybill.Batch) {
 	w := t.w
 	fence := moveFence
-	seq := int64(b.LastSeq(w.seq))
-	params := [][]byte{
-		[]byte(w.stream), []byte(b.Upto), int8Param(seq), int8Param(int64(len(b.Actions))), []byte(b.After), int8Param(w.epoch),
+	seq, empty := int64(b.LastSeq(w.seq)), int64(0) // an action without changes counts as filtered
+	for i := range b.Actions {
+		if c := b.Actions[i].Changes; c == nil || c.Len() == 0 {
+			empty++
+		}
 	}
-	oids := []uint32{oidText, oidText, oidInt8, oidInt8, oidText, oidInt8}
+	params := [][]byte{
+		[]byte(w.stream), []byte(b.Upto), int8Param(seq), int8Param(int64(len(b.Actions)) - empty), int8Param(empty),
+		int8Param(t.foreign.changes), []byte(b.After), int8Param(w.epoch),
+	}
+	oids := []uint32{oidText, oidText, oidInt8, oidInt8, oidInt8, oidInt8, oidText, oidInt8}
 	if fault.Broken(fault.NoFence) {
-		fence, params, oids = "", params[:4], oids[:4]
+		fence, params, oids = "", params[:6], oids[:6]
 	}
 	t.query(fmt.Sprintf(movePosition, fence), oids, params, sentStep{what: stepPosition})
 }
@@ -187,6 +195,9 @@ func (t *applyTx) drain() error {
 	for i := 0; ; i++ {
 		result, err := pipe.GetResults()
 		if r, ok := result.(*pgconn.ResultReader); ok && err == nil {
+			if i < len(sent) && sent[i].counts {
+				t.foreign.read(r, sent[i].kind)
+			}
 			_, err = r.Close()
 		}
 		if _, ok := result.(*pgconn.PipelineSync); ok {

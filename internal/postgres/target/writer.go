@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"github.com/waybill-data/waybill"
@@ -38,6 +39,11 @@ type Options struct {
 	Owner string
 	// Lease is how long the stream stays taken after the last sign of life; default 10 s.
 	Lease time.Duration
+	// Create has tables made that are missing, for changes that bring their schema.
+	Create bool
+	// Evolve has columns added that such changes carry and the table lacks, and stops the stream
+	// where a column was dropped or retyped at the source, or the table's cannot hold all of its values.
+	Evolve bool
 	// Log may be nil.
 	Log *slog.Logger
 }
@@ -80,11 +86,16 @@ type Writer struct {
 	epoch  int64             //
 	doubt  *doubtfulCommit   // a transaction whose outcome is not known yet
 	last   backendID         // the backend of the write connection before this one
+	defs   *definitions      // of the schemas that changes bring
 	plan   *applyPlan        // this and the next two are reused from batch to batch
 	steps  []sentStep        //
 	arrays []byte            //
 	halt   func(step string) // tests wait here; nil
 	single uint64            // batches that were applied change by change
+
+	foreign atomic.Uint64 // foreign writes, as the target knows them
+	lenient int           // batches to come that expect foreign writes
+	warned  time.Time     // when a foreign write was logged last
 }
 
 // doubtfulCommit is a batch whose commit was not answered.
@@ -103,14 +114,14 @@ func NewWriter(opts Options) *Writer {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	return &Writer{opts: opts, log: log, token: rand.Text()}
+	return &Writer{opts: opts, log: log, token: rand.Text(), defs: newDefinitions()}
 }
 
 // Resume takes the stream: it creates what Waybill keeps at the target where that is missing,
 // checks the lease, raises the epoch and starts renewing the lease.
 func (w *Writer) Resume(ctx context.Context, stream string) (waybill.Position, error) {
 	w.stopRenewal()
-	w.taken, w.doubt, w.stream = false, nil, stream
+	w.taken, w.doubt, w.stream, w.defs = false, nil, stream, newDefinitions()
 	err := w.resume(ctx)
 	if err != nil {
 		w.disconnect()
@@ -245,4 +256,6 @@ var (
 	_ waybill.Dropper  = (*Writer)(nil)
 	_ waybill.Checker  = (*Writer)(nil)
 	_ waybill.Claimant = (*Writer)(nil)
+
+	_ waybill.ForeignWrites = (*Writer)(nil)
 )
