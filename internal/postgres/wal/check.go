@@ -3,6 +3,7 @@ package wal
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
@@ -216,6 +217,9 @@ func (c *check) identities(ctx context.Context) (bool, error) {
 			return false, err
 		}
 		switch {
+		case identity != "f" && slices.Contains(c.o.opts.Whole, t.String()):
+			c.bad(fmt.Sprintf("ALTER TABLE %s REPLICA IDENTITY FULL;", t.quoted()),
+				"table %s has not replica identity full, so that mapping.%[1]s.where cannot tell a row that leaves it", t)
 		case identity == "f", identity == "d" && primary, identity == "i" && index:
 		case primary:
 			c.bad(fmt.Sprintf("ALTER TABLE %s REPLICA IDENTITY DEFAULT;", t.quoted()),

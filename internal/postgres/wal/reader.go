@@ -35,6 +35,9 @@ type Options struct {
 	Slot, Publication string
 	// Tables are patterns of tables to publish ("public.customer", "public.order*").
 	Tables []string
+	// Whole are tables ("public.customer") of which whole rows are needed, also before a change:
+	// Check asks for their replica identity full.
+	Whole []string
 	// Outbox: read the rows of waybill.outbox and the messages with the prefix waybill, instead of
 	// tables.
 	Outbox bool
