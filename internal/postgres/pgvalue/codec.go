@@ -50,6 +50,8 @@ const (
 	codecPolygon
 	codecCircle
 	codecTSVector
+	codecTSQuery
+	codecSnapshot
 	codecArray
 	codecRange
 	codecMultirange
@@ -119,8 +121,12 @@ func codecOf(oid uint32) codec {
 		return codecUUID
 	case 3220:
 		return codecLSN
+	case 2970, 5038: // txid_snapshot pg_snapshot
+		return codecSnapshot
 	case 3614:
 		return codecTSVector
+	case 3615:
+		return codecTSQuery
 	case 3802:
 		return codecJSONB
 	case 4072:
@@ -271,6 +277,10 @@ func (t *Type) textOfRare(dst, raw []byte, c codec) ([]byte, error) {
 		return appendPolygon(dst, raw)
 	case codecTSVector:
 		return appendTSVector(dst, raw)
+	case codecTSQuery:
+		return appendTSQuery(dst, raw)
+	case codecSnapshot:
+		return appendSnapshot(dst, raw)
 	}
 	return nil, errFormat
 }

@@ -45,7 +45,7 @@ func (t *Type) jsonOfBinary(dst, raw []byte) ([]byte, error) {
 		return appendDocument(dst, raw[1:])
 	case codecArray:
 		return t.jsonOfArray(dst, raw)
-	case codecRange, codecMultirange, codecTSVector, codecChar, codecJSONPath:
+	case codecRange, codecMultirange, codecTSVector, codecTSQuery, codecChar, codecJSONPath:
 		text, err := t.textOfBinary(nil, raw)
 		if err != nil {
 			return nil, err

@@ -93,6 +93,7 @@ func TestMalformed(t *testing.T) {
 		{869, true, "\x02\x21\x00\x04abcd"},
 		{1562, true, "\xff\xff\xff\xff"},
 		{3615, true, "secret"},
+		{2205, true, "secret"},
 	} {
 		e := encoding(t, c.oid, c.isBinary)
 		got, err := e.AppendJSON([]byte("before"), []byte(c.raw))
