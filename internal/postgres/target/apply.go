@@ -51,14 +51,20 @@ func (w *Writer) apply(ctx context.Context, b waybill.Batch) error {
 			return nil
 		case errors.As(err, &lost):
 			return w.lost(ctx, b, server.Classify(lost.err, "write to the target"))
-		case errors.As(err, &refused) && !fresh, errors.As(err, &step) && step.stale() && !fresh:
+		case errors.As(err, &refused) && !fresh, differs(err) && !fresh, errors.As(err, &step) && step.stale() && !fresh:
 			fresh = true
 			w.forgetTables()
 			if err := w.link.trim(ctx, true); err != nil {
 				return server.Classify(err, "write to the target")
 			}
 		case refused != nil:
-			return w.unlessFenced(ctx, b, refused.refusal(b))
+			if done, err := w.define(ctx, refused); err != nil {
+				return w.unlessFenced(ctx, b, err)
+			} else if !done {
+				return w.unlessFenced(ctx, b, refused.refusal(b))
+			}
+		case differs(err):
+			return w.unlessFenced(ctx, b, err)
 		case step == nil:
 			return err
 		case step.fenced():
@@ -125,6 +131,7 @@ func (w *Writer) attempt(ctx context.Context, b waybill.Batch, single bool, late
 		}
 	}()
 	w.plan.reset()
+	w.defs.begin()
 	w.plan.single = single
 	if fault.Broken(fault.PositionFirst) {
 		if err := t.begin(); err != nil {
@@ -201,6 +208,11 @@ func (t *applyTx) addChange(c *waybill.Change, action int, from *int) (err error
 			return err
 		}
 	}
+	if table != nil && c.Schema != nil {
+		if err := t.w.agree(c, table); err != nil {
+			return err
+		}
+	}
 	var refused *refusedChange
 	if table == nil {
 		refused = unknownTable(plan.schema, c.Entity)
@@ -272,6 +284,11 @@ func (t *applyTx) flush() error {
 
 // sendGroup encodes a group and sends its statements.
 func (t *applyTx) sendGroup(g *changeGroup) error {
+	if len(g.items) >= copyRows && !t.w.plan.single && g.kind.mayCopy() {
+		if done, err := t.copyGroup(g); done {
+			return err
+		}
+	}
 	columns := g.kind.columns()
 	asText, params, marks := make([]byte, len(columns)), make([][]byte, len(columns)), make([]int, len(columns)+1)
 	buf := t.w.arrays[:0]

@@ -50,6 +50,11 @@ func (d *definitions) settle() { maps.Copy(d.latest, d.pending) }
 // permanent.
 type disagreement struct{ table, reason, remedy string }
 
+func differs(err error) bool {
+	_, ok := errors.AsType[*disagreement](err)
+	return ok
+}
+
 func (d *disagreement) Error() string {
 	return fmt.Sprintf("table %s at the target: %s; %s", d.table, d.reason, d.remedy)
 }

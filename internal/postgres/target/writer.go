@@ -182,6 +182,7 @@ func (w *Writer) Write(ctx context.Context, b waybill.Batch) error {
 		return err
 	}
 	w.held, w.seq = b.Upto, b.LastSeq(w.seq)
+	w.defs.settle()
 	return nil
 }
 
