@@ -26,7 +26,7 @@ func (w *Writer) Check(ctx context.Context, stream string) ([]waybill.Finding, e
 		return nil, err
 	}
 	defer server.Close(conn)
-	c := &targetCheck{ctx: ctx, conn: conn, stream: stream, schema: w.opts.Schema}
+	c := &targetCheck{ctx: ctx, conn: conn, stream: stream, schema: w.opts.Schema, create: w.opts.Create}
 	if c.schema == "" {
 		c.schema = defaultSchema
 	}
@@ -46,6 +46,7 @@ type targetCheck struct {
 	conn     *pgx.Conn
 	stream   string
 	schema   string
+	create   bool // missing tables are made
 	stop     bool // what follows cannot be looked at
 	findings []waybill.Finding
 }
@@ -165,6 +166,9 @@ func (c *targetCheck) targetSchema() error {
 	switch {
 	case err != nil:
 		return err
+	case !exists && c.create:
+		c.warn(fmt.Sprintf("CREATE SCHEMA %s AUTHORIZATION %s;", server.Quote(c.schema), server.Quote(c.conn.Config().User)),
+			"schema %s does not exist; it is made with the first table of a captured change, if the role may do that", c.schema)
 	case !exists:
 		c.bad(fmt.Sprintf("CREATE SCHEMA %s; and in it the tables that the entities are written to", server.Quote(c.schema)),
 			"schema %s does not exist", c.schema)
@@ -198,6 +202,9 @@ func (c *targetCheck) privileges() error {
 	if err != nil {
 		return err
 	}
+	if err := c.mayCreate(); err != nil {
+		return err
+	}
 	if len(all) == 0 {
 		c.warn("create the tables that the entities are written to", "schema %s has no tables", c.schema)
 	} else if len(denied) < len(all) {
@@ -211,6 +218,20 @@ func (c *targetCheck) privileges() error {
 		c.warn(strings.Join(grants, " "), "the role may not write to %s", c.list(denied))
 	}
 	return nil
+}
+
+// mayCreate: missing tables can be made only with a privilege that writing does not take.
+func (c *targetCheck) mayCreate() error {
+	if !c.create {
+		return nil
+	}
+	var may bool
+	err := c.conn.QueryRow(c.ctx, "SELECT has_schema_privilege($1, 'CREATE')", c.schema).Scan(&may)
+	if err == nil && !may {
+		c.warn(fmt.Sprintf("GRANT CREATE ON SCHEMA %s TO %s; or create: false", server.Quote(c.schema), server.Quote(c.conn.Config().User)),
+			"the role may not create tables in schema %s, so captured changes of tables that are missing there stop the pipeline", c.schema)
+	}
+	return err
 }
 
 // keys: tables without a key can only be inserted into.

@@ -258,3 +258,31 @@ func TestNarrowColumns(t *testing.T) {
 	s := tSchema("t", []string{"id"}, "id integer", "d integer", "n numeric(9,1)", "v character varying(50)", "a smallint[]", "ts timestamp(2) without time zone", "b bit(8)")
 	r.write(act(captured(s, waybill.Insert, key(1), key(1))))
 }
+
+func TestCheckCreate(t *testing.T) {
+	r := newTarget(t, ``, defining)
+	look := func(schema string) string {
+		t.Helper()
+		w := r.writer(defining, func(o *Options) { o.Schema = schema })
+		findings, err := w.Check(r.ctx(), "other/stream")
+		if err != nil {
+			t.Fatal(err)
+		}
+		var bad []string
+		for _, f := range findings {
+			if !f.OK {
+				bad = append(bad, fmt.Sprint(f.Warn, " ", f.What, " ", f.Fix))
+			}
+		}
+		return strings.Join(bad, "\n")
+	}
+	if said := look("nosuch"); !strings.Contains(said, "true schema nosuch does not exist; it is made") {
+		t.Fatal(said)
+	}
+	if said := look("public"); strings.Contains(said, "may not create") {
+		t.Fatal(said)
+	}
+	if said := look("pg_toast"); !strings.Contains(said, "belongs to the server") {
+		t.Fatal(said)
+	}
+}
