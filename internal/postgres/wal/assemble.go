@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/waybill-data/waybill"
@@ -34,18 +36,17 @@ type transaction struct {
 type assembler struct {
 	ctx      context.Context //nolint:containedctx // of the goroutine
 	source   string          // SYSTEM/DATABASE, of action IDs
-	binary   bool
 	outbox   bool
 	spillDir string
 	out      func(item) error   // takes an action
 	passed   func(pgoutput.LSN) // no action up to here
 	describe func(ctx context.Context, m *pgoutput.Relation, before *relation) (*relation, error)
-	wanted   func(namespace, name string) bool
 
 	// done is up to where the target has everything already, and last the commit that must be met
 	// before done (zero: none).
 	done, last pgoutput.LSN
 	lastXID    uint32
+	met        chan struct{} // closed when it was
 	gap        func() error
 	skipped    func()
 
@@ -123,9 +124,7 @@ func (a *assembler) streamCommit(m *pgoutput.StreamCommit) error {
 		return nil // nothing of it was published
 	}
 	delete(a.streams, m.XID)
-	for id, r := range tx.relations { // the server takes them for known now
-		a.relations[id] = r
-	}
+	maps.Copy(a.relations, tx.relations) // the server takes them for known now
 	if len(tx.aborted) > 0 {
 		kept := tx.list[:0]
 		for i := range tx.list {
@@ -239,7 +238,7 @@ func (tx *transaction) spill(dir string) error {
 // take is the transaction's changes.
 func (tx *transaction) take() (waybill.Changes, error) {
 	if tx.spool == nil {
-		return waybill.ChangeList(tx.list[:len(tx.list):len(tx.list)]), nil
+		return waybill.ChangeList(slices.Clip(tx.list)), nil
 	}
 	if err := tx.spool.w.Flush(); err != nil {
 		return nil, waybill.AsTransient(fmt.Errorf("spill a large transaction to disk: %w", err))
@@ -262,6 +261,7 @@ func (a *assembler) commit(tx *transaction, commit, end pgoutput.LSN, at time.Ti
 	if a.last != 0 {
 		if commit == a.last && tx.xid == a.lastXID {
 			a.last = 0
+			close(a.met)
 		} else if commit > a.last {
 			return a.gap()
 		}
@@ -323,7 +323,7 @@ func (a *assembler) recycle(tx *transaction) {
 
 // keepalive says that everything that committed before end was sent.
 func (a *assembler) keepalive(end pgoutput.LSN) error {
-	if a.last != 0 && end > a.done {
+	if a.last != 0 && end >= a.done {
 		return a.gap()
 	}
 	if end > a.done {

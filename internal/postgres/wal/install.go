@@ -137,9 +137,9 @@ func addSQL(publication string, tables []string) string {
 const tablesSQL = `select n.nspname::text, c.relname::text,
   coalesce(array(select an.nspname || '.' || a.relname from pg_partition_ancestors(c.oid) p (id)
     join pg_class a on a.oid = p.id join pg_namespace an on an.oid = a.relnamespace where a.oid <> c.oid), '{}'),
-  exists (select from pg_publication_tables t where t.pubname = $1
-    and (t.schemaname, t.tablename) in (select an.nspname, a.relname from pg_class a join pg_namespace an on an.oid = a.relnamespace
-      where a.oid = c.oid or a.oid in (select pg_partition_ancestors(c.oid)) or a.oid in (select relid from pg_partition_tree(c.oid))))
+  exists (select from pg_publication_tables t join pg_namespace pn on pn.nspname = t.schemaname
+    join pg_class p on p.relnamespace = pn.oid and p.relname = t.tablename
+    where t.pubname = $1 and (p.oid = c.oid or p.oid in (select pg_partition_ancestors(c.oid)) or c.oid in (select pg_partition_ancestors(p.oid))))
 from pg_class c join pg_namespace n on n.oid = c.relnamespace
 where c.relkind in ('r', 'p') and c.relpersistence = 'p' and n.nspname !~ '^pg_' and n.nspname <> 'information_schema'
 order by 1, 2`
@@ -201,7 +201,7 @@ on conflict (stream) do update set stream = excluded.stream returning start_lsn 
 	if done {
 		return nil
 	}
-	if err := dropSlot(ctx, c, name); err != nil {
+	if err := o.dropSlot(ctx, c, name); err != nil {
 		return err
 	}
 	call := `pg_create_logical_replication_slot($1, 'pgoutput')`
@@ -219,8 +219,8 @@ on conflict (stream) do update set stream = excluded.stream returning start_lsn 
 }
 
 // dropSlot drops a slot if there is one. It waits for a session that just ended to give it back.
-func dropSlot(ctx context.Context, c *sideConn, name string) error {
-	return patiently(ctx, func() error {
+func (o *Reader) dropSlot(ctx context.Context, c *sideConn, name string) error {
+	return o.patiently(ctx, c, name, func() error {
 		_, err := c.Exec(ctx, `select pg_drop_replication_slot(slot_name) from pg_replication_slots where slot_name = $1`, name)
 		return server.Classify(err, "drop slot "+name)
 	})
@@ -251,7 +251,7 @@ func (o *Reader) Drop(ctx context.Context, stream string) error {
 		if err != nil {
 			return server.Classify(err, "look for stream "+stream)
 		}
-		if err := dropSlot(ctx, c, name); err != nil {
+		if err := o.dropSlot(ctx, c, name); err != nil {
 			return err
 		}
 		var shared bool

@@ -257,7 +257,10 @@ func (o *Reader) connect(ctx context.Context, s server.Identity, found slot, p p
 		return err
 	}
 	sql := o.startSQL(s.Version, found.confirmed, binary)
-	if err := patiently(ctx, func() error { return l.begin(ctx, sql) }); err != nil {
+	err = o.side.do(ctx, func(c *sideConn) error {
+		return o.patiently(ctx, c, o.opts.Slot, func() error { return l.begin(ctx, sql) })
+	})
+	if err != nil {
 		l.stop(false)
 		return server.Classify(err, "read slot "+o.opts.Slot)
 	}
@@ -266,17 +269,39 @@ func (o *Reader) connect(ctx context.Context, s server.Identity, found slot, p p
 	o.acked.Store(uint64(found.confirmed))
 	o.head.Store(0)
 	a := o.assembler(l, found, p, binary)
+	meet := a.last != 0
 	l.start(a, o.maintain)
-	return nil
+	if !meet {
+		return nil
+	}
+	select { // the target's last action, or that it is not there
+	case <-a.met:
+		return nil
+	case <-l.receiver:
+		_, _, err = l.queue.take(0, 0)
+	case <-ctx.Done():
+		err = ctx.Err()
+	}
+	l.stop(false)
+	o.link = nil
+	return err
 }
 
-// patiently does again what fails because a session that just ended still holds the slot.
-func patiently(ctx context.Context, do func() error) error {
-	deadline := time.Now().Add(slotPatience)
+// patiently does again what fails because somebody holds the slot. A session that just ended gives
+// it back; one of this stream's own that stays is one of an engine that is gone, or that was
+// replaced, and is ended.
+func (o *Reader) patiently(ctx context.Context, c *sideConn, name string, do func() error) error {
+	began, ended := time.Now(), false
 	for {
 		err := do()
-		if server.Code(err) != slotInUse || time.Now().After(deadline) {
+		if server.Code(err) != slotInUse || time.Since(began) > slotPatience {
 			return err
+		}
+		if !ended && time.Since(began) > slotPatience/6 {
+			ended = true
+			if _, err := c.Exec(ctx, takeOverSQL, name, o.side.name); err != nil {
+				return server.Classify(err, "take slot "+name+" over")
+			}
 		}
 		timer := time.NewTimer(slotPause)
 		select {
@@ -287,6 +312,10 @@ func patiently(ctx context.Context, do func() error) error {
 		}
 	}
 }
+
+// takeOverSQL ends the session that reads a slot, if it is one of this stream.
+const takeOverSQL = `select pg_terminate_backend(a.pid) from pg_replication_slots s join pg_stat_activity a on a.pid = s.active_pid
+where s.slot_name = $1 and a.application_name = left($2, 63)`
 
 func (o *Reader) startSQL(version int, at pgoutput.LSN, binary bool) string {
 	protocol, streaming, messages := 1, "", ""
@@ -322,6 +351,7 @@ func (o *Reader) assembler(l *link, found slot, p position, binary bool) *assemb
 		},
 	}
 	a.out = func(it item) error { return l.queue.put(a.ctx, it) }
+	a.met = make(chan struct{})
 	if p.commit >= found.confirmed && p.lsn > found.confirmed && p.seq > 0 {
 		a.last, a.lastXID = p.commit, p.xid
 	}

@@ -144,8 +144,12 @@ func (o *Reader) Next(ctx context.Context) (waybill.Batch, error) {
 	}
 }
 
-// broken ends the connection, on which nothing can be relied any more.
+// broken ends the connection, on which nothing can be relied any more. What stops the stream for
+// good is said again each time.
 func (o *Reader) broken(ctx context.Context, err error) error {
+	if ctx.Err() == nil && !waybill.Transient(err) && !errors.Is(err, errTextWanted) {
+		return err
+	}
 	if errors.Is(err, errTextWanted) {
 		o.text = true
 		err = waybill.AsTransient(err)
@@ -207,7 +211,9 @@ func (o *Reader) Ack(_ context.Context, p waybill.Position) error {
 func (o *Reader) Head(ctx context.Context) (waybill.Position, error) {
 	var p position
 	err := o.side.do(ctx, func(c *sideConn) error {
-		sql := `select pg_logical_emit_message(true, 'waybill.head', '')::text`
+		// The place is that before the mark: it may be the end of the newest action.
+		sql := `with place as materialized (select pg_current_wal_insert_lsn() as lsn)
+select lsn::text from place where pg_logical_emit_message(true, 'waybill.head', lsn::text) is not null`
 		if c.identity.Version < 140000 {
 			sql = `select pg_current_wal_flush_lsn()::text`
 		}

@@ -17,7 +17,6 @@ type source struct {
 	url    string
 	tables []string
 	slot   string
-	n      int
 }
 
 func newSource(t testing.TB, sql string) *source {
@@ -167,8 +166,6 @@ delete public.customer {"id":1} {}`,
 		t.Errorf("seq %d, %d suppressed", actions[0].Seq, o.Suppressed())
 	}
 }
-
-func isGap(err error) bool { return errors.Is(err, waybill.ErrGap) }
 
 func wantGap(t testing.TB, o *Reader, at waybill.Position) {
 	t.Helper()

@@ -48,7 +48,8 @@ func (s *spool) add(r *relation, xid uint32, op waybill.Op, oldKind byte, old, f
 		s.places[r] = place
 		s.relations = append(s.relations, r)
 	}
-	b := append(s.record[:0], 0, 0, 0, 0)
+	b := s.record[:0]
+	b = append(b, 0, 0, 0, 0)
 	b = binary.BigEndian.AppendUint32(b, place)
 	b = binary.BigEndian.AppendUint32(b, xid)
 	b = append(b, byte(op), oldKind)

@@ -1,0 +1,163 @@
+package wal
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/waybill-data/waybill"
+	"github.com/waybill-data/waybill/internal/conformance"
+	"github.com/waybill-data/waybill/internal/envelope"
+	"github.com/waybill-data/waybill/internal/testenv"
+)
+
+const conformanceStream = "conformance/target"
+
+// outboxSource is an installed outbox that is read from the log.
+type outboxSource struct {
+	url     string
+	name    string // of the database, in the names of slots
+	streams map[string]bool
+	conn    *pgx.Conn
+}
+
+func newOutboxSource(t testing.TB) *outboxSource {
+	t.Helper()
+	db := testenv.Postgres(t)
+	s := &outboxSource{url: db.URL, name: db.Name, streams: map[string]bool{}}
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		for stream := range s.streams {
+			o := s.new(stream)
+			if err := o.Drop(ctx, stream); err != nil {
+				t.Error(err)
+			}
+			_ = o.Close()
+		}
+	})
+	s.reader(t, conformanceStream)
+	s.conn = s.connect(t)
+	return s
+}
+
+func (s *outboxSource) new(stream string) *Reader {
+	return NewReader(Options{
+		URL: s.url, Stream: stream, Slot: SlotName(s.name + stream), Outbox: true, MaxActions: 10, MaxBytes: 1 << 20,
+	})
+}
+
+// reader makes a reader of a stream that is installed.
+func (s *outboxSource) reader(t testing.TB, stream string) *Reader {
+	t.Helper()
+	o := s.new(stream)
+	if !s.streams[stream] {
+		if err := o.Install(t.Context(), stream); err != nil {
+			t.Fatal(err)
+		}
+		s.streams[stream] = true
+	}
+	return o
+}
+
+func (s *outboxSource) connect(t testing.TB) *pgx.Conn {
+	t.Helper()
+	conn, err := pgx.Connect(t.Context(), s.url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close(context.Background()) })
+	return conn
+}
+
+const emitSQL = `select waybill.emit($1, $2)::text`
+
+func (s *outboxSource) emit(t testing.TB, changes ...waybill.Change) (id string) {
+	t.Helper()
+	if err := s.conn.QueryRow(t.Context(), emitSQL, nil, envelope.AppendChanges(nil, changes)).Scan(&id); err != nil {
+		t.Fatal(err)
+	}
+	return id
+}
+
+type sourceTx struct {
+	tx pgx.Tx
+	id string
+}
+
+func (x *sourceTx) Emit(t testing.TB, changes ...waybill.Change) {
+	t.Helper()
+	if err := x.tx.QueryRow(t.Context(), emitSQL, nil, envelope.AppendChanges(nil, changes)).Scan(&x.id); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (x *sourceTx) Commit(t testing.TB) string {
+	t.Helper()
+	if err := x.tx.Commit(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return x.id
+}
+
+func (x *sourceTx) Rollback(t testing.TB) {
+	t.Helper()
+	if err := x.tx.Rollback(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestReaderConformance(t *testing.T) {
+	conformance.TestReader(t, func(t *testing.T) conformance.Source {
+		s := newOutboxSource(t)
+		return conformance.Source{
+			New:        func(t testing.TB) waybill.Reader { return s.reader(t, conformanceStream) },
+			Emit:       s.emit,
+			MaxActions: 10,
+			MaxBytes:   1 << 20,
+			Begin: func(t testing.TB) conformance.Tx {
+				tx, err := s.connect(t).Begin(t.Context())
+				if err != nil {
+					t.Fatal(err)
+				}
+				return &sourceTx{tx: tx}
+			},
+			Malformed: func(t testing.TB) {
+				testenv.Exec(t, s.url, `insert into waybill.outbox (changes) values ('[{"entity":"customer","op":"upsrt","key":{"id":1}}]')`)
+			},
+		}
+	})
+}
+
+func TestCheck(t *testing.T) {
+	s := newSource(t, `create table c (id int primary key); create table nokey (a int); create table g (id int primary key, d int generated always as (id * 2) stored)`)
+	o := s.open(t, "")
+	s.exec(t, `create table public.late (id int primary key)`)
+	found, err := o.Check(t.Context(), "test/target")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got string
+	for _, f := range found {
+		if !f.OK {
+			got += fmt.Sprintf("%s | %s\n", f.What, f.Fix)
+		}
+	}
+	const want = `the source runs with fsync off: a crash may take back what was handed on | ALTER SYSTEM SET fsync = on; SELECT pg_reload_conf();
+publication %[1]s lacks "public"."late" | ALTER PUBLICATION "%[1]s" ADD TABLE "public"."late";
+table public.nokey has no key: its updates and deletes are refused at the source | ALTER TABLE "public"."nokey" REPLICA IDENTITY FULL; (or, better: ALTER TABLE "public"."nokey" ADD PRIMARY KEY (…);)
+generated columns are not in the log of PostgreSQL 15: public.g.d | generate them at the target too
+`
+	if got != fmt.Sprintf(want, s.slot) {
+		t.Errorf("found\n%s", got)
+	}
+	if err := o.side.do(t.Context(), func(c *sideConn) error { return o.upkeep(t.Context(), c) }); err != nil {
+		t.Fatal(err)
+	}
+	s.exec(t, `insert into late values (1)`)
+	actions, _ := drain(t, o, "")
+	wantText(t, actions, `insert public.late {"id":1} {"id":1}`)
+}
