@@ -1,6 +1,7 @@
 package pgvalue
 
 import (
+	"bytes"
 	"encoding/binary"
 	"math"
 	"math/bits"
@@ -94,8 +95,7 @@ func appendFloat8(dst, raw []byte) []byte {
 }
 
 // appendFloat appends the shortest digits that read back as f, as the server chooses them: with
-// an exponent below 1e-4 and from 1e15 (32 bits: 1e6) on. Unlike strconv the server never takes
-// digits that lie exactly half-way to a neighbour (1e23 is 9.999999999999999e+22 to it).
+// an exponent below 1e-4 and from 1e15 (32 bits: 1e6) on.
 func appendFloat(dst []byte, f float64, size int) []byte {
 	switch {
 	case math.IsNaN(f):
@@ -105,58 +105,121 @@ func appendFloat(dst []byte, f float64, size int) []byte {
 	case math.IsInf(f, -1):
 		return append(dst, "-Infinity"...)
 	}
-	start := len(dst)
-	dst = strconv.AppendFloat(dst, f, 'e', -1, size)
+	if math.Signbit(f) {
+		dst = append(dst, '-')
+		f = -f
+	}
+	digits, exponent := shortest(f, size)
+	var buffer [20]byte
+	s := strconv.AppendUint(buffer[:0], digits, 10)
 	limit := 15
 	if size == 32 {
 		limit = 6
 	}
-	digits, count, exponent := takeApart(dst[start:])
-	if exponent >= -4 && exponent < limit {
-		return strconv.AppendFloat(dst[:start], f, 'f', -1, size)
+	switch {
+	case exponent < -4 || exponent >= limit:
+		dst = append(dst, s[0])
+		if len(s) > 1 {
+			dst = append(append(dst, '.'), s[1:]...)
+		}
+		sign := byte('+')
+		if exponent < 0 {
+			sign, exponent = '-', -exponent
+		}
+		return appendTwo(append(dst, 'e', sign), int64(exponent))
+	case exponent < 0:
+		dst = append(dst, "0.000"[:1-exponent]...)
+		return append(dst, s...)
+	case exponent >= len(s)-1:
+		dst = append(dst, s...)
+		for range exponent - (len(s) - 1) {
+			dst = append(dst, '0')
+		}
+		return dst
 	}
+	dst = append(append(dst, s[:exponent+1]...), '.')
+	return append(dst, s[exponent+1:]...)
+}
+
+// shortest is the fewest digits that read back as f, and the exponent of the first. Where strconv
+// has a choice the server's differs: it never takes digits that lie exactly half-way to a neighbour
+// of f (1e23 is 9.999999999999999e+22 to it), and of two that are equally near it takes the even.
+func shortest(f float64, size int) (digits uint64, exponent int) {
+	var buffer [32]byte
+	digits, count, exponent := takeApart(strconv.AppendFloat(buffer[:0], f, 'e', -1, size))
 	if isHalfway(digits, exponent-(count-1), size) {
-		return appendWithin(dst[:start], f, digits, size)
+		return within(f, digits, size)
 	}
-	return dst
+	if even := evenOf(f, count); even != 0 && even != digits {
+		s := strconv.AppendUint(buffer[:0], even, 10)
+		s = strconv.AppendInt(append(s, 'e'), int64(exponent-(count-1)), 10)
+		if back, err := strconv.ParseFloat(string(s), size); err == nil && back == f {
+			return even, exponent
+		}
+	}
+	return digits, exponent
+}
+
+// evenOf is the even one of the two numbers of count digits that are equally near to f; 0 if there
+// are none. Then f has one digit more, a 5: it is m/2^k, which is m*5^k/10^k.
+func evenOf(f float64, count int) uint64 {
+	fraction, e := math.Frexp(f)
+	m := uint64(math.Ldexp(fraction, 53))
+	zeros := bits.TrailingZeros64(m)
+	k := 53 - zeros - e
+	if m == 0 || k < 1 || k > 27 {
+		return 0
+	}
+	hi, exact := bits.Mul64(m>>zeros, powerOf5(k))
+	if hi != 0 {
+		return 0
+	}
+	n := 0
+	for v := exact; v > 0; v /= 10 {
+		n++
+	}
+	if n != count+1 {
+		return 0
+	}
+	near := exact / 10
+	return near + near%2
+}
+
+// powerOf5 is 5^k, k at most 27.
+func powerOf5(k int) uint64 {
+	power := uint64(1)
+	for range k {
+		power *= 5
+	}
+	return power
 }
 
 // takeApart reads d.ddde±dd: the digits as a number, how many they are, and the exponent.
 func takeApart(s []byte) (digits uint64, count, exponent int) {
-	i := 0
-	for ; i < len(s) && s[i] != 'e'; i++ {
-		if c := s[i]; c >= '0' && c <= '9' {
+	mantissa, power, _ := bytes.Cut(s, []byte{'e'})
+	for _, c := range mantissa {
+		if c != '.' {
 			digits = digits*10 + uint64(c-'0')
 			count++
 		}
 	}
-	for i++; i < len(s); i++ {
-		if c := s[i]; c >= '0' && c <= '9' {
-			exponent = exponent*10 + int(c-'0')
-		}
+	for _, c := range power[1:] {
+		exponent = exponent*10 + int(c-'0')
 	}
-	if j := len(s) - 1; j > 0 {
-		for ; s[j] != 'e'; j-- {
-			if s[j] == '-' {
-				exponent = -exponent
-			}
-		}
+	if power[0] == '-' {
+		exponent = -exponent
 	}
 	return digits, count, exponent
 }
 
 // isHalfway tells whether digits times ten to the e lies exactly between two neighbours: whether
-// it has one bit more than the mantissa has. Shortest digits do so
-// with a positive e only, and no more than 5^23 fits.
+// it has one bit more than the mantissa has. Shortest digits do so with a positive e only, and no
+// more than 5^23 fits.
 func isHalfway(digits uint64, e, size int) bool {
 	if e <= 0 || e > 23 {
 		return false
 	}
-	five := uint64(1)
-	for range e {
-		five *= 5
-	}
-	hi, lo := bits.Mul64(digits, five)
+	hi, lo := bits.Mul64(digits, powerOf5(e))
 	if lo == 0 {
 		hi, lo = 0, hi
 	}
@@ -172,23 +235,23 @@ func isHalfway(digits uint64, e, size int) bool {
 	return width == mantissa+1
 }
 
-// appendWithin appends the fewest digits, other than the given ones, that read back as f.
-func appendWithin(dst []byte, f float64, not uint64, size int) []byte {
-	start := len(dst)
+// within is the fewest digits, other than the given ones, that read back as f.
+func within(f float64, not uint64, size int) (digits uint64, exponent int) {
+	var buffer [32]byte
 	for precision := range 17 {
-		dst = strconv.AppendFloat(dst[:start], f, 'e', precision, size)
-		digits, _, _ := takeApart(dst[start:])
+		s := strconv.AppendFloat(buffer[:0], f, 'e', precision, size)
+		digits, _, exponent = takeApart(s)
 		for digits > not && digits%10 == 0 {
 			digits /= 10
 		}
 		if digits == not {
 			continue
 		}
-		if back, err := strconv.ParseFloat(string(dst[start:]), size); err == nil && back == f {
-			return dst
+		if back, err := strconv.ParseFloat(string(s), size); err == nil && back == f {
+			break
 		}
 	}
-	return strconv.AppendFloat(dst[:start], f, 'e', -1, size) // cannot be: 17 digits are enough
+	return digits, exponent // 17 digits are always enough
 }
 
 // appendMoney appends cents as lc_monetary C shows them: -$1,234.56.
