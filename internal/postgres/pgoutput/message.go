@@ -1,11 +1,9 @@
-// Package pgoutput decodes what PostgreSQL's logical decoding plug-in of that name sends, protocol
-// versions 1 to 4 (PostgreSQL's documentation, "Logical Replication Message Formats").
 package pgoutput
 
 import "time"
 
 // Message is one of the types below. It is valid until the decoder's next call: a consumer
-// copies what it keeps.
+// copies what it keeps. Strings and a Relation's Columns may be kept as they are.
 type Message interface{ message() }
 
 // Begin opens a transaction that is committed already; all of it follows, then Commit.

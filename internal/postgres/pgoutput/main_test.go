@@ -1,0 +1,9 @@
+package pgoutput
+
+import (
+	"testing"
+
+	"github.com/waybill-data/waybill/internal/testenv"
+)
+
+func TestMain(m *testing.M) { testenv.Main(m) }
