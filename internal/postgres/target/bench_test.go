@@ -10,14 +10,15 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/waybill-data/waybill"
+	"github.com/waybill-data/waybill/internal/postgres/pgvalue"
 	"github.com/waybill-data/waybill/internal/testenv"
 )
 
-// BenchmarkUpsert measures the writer against a plain loop that upserts the same rows, ready
+// The benchmarks measure the writer against a plain loop that upserts the same rows, ready
 // as slices, with the same number of rows to a transaction, and promises nothing. Both take
 // turns, so that what else the machine does weighs on both:
 //
-//	go test ./internal/postgres -run '^$' -bench Upsert -benchtime 300x
+//	go test ./internal/postgres/target -run '^$' -bench Upsert -benchtime 300x
 
 const (
 	benchRows = 1000
@@ -45,20 +46,34 @@ func benchRandomRows(rng *rand.Rand) []benchRow {
 	return rows
 }
 
-func BenchmarkUpsert(b *testing.B) {
+func BenchmarkUpsert(b *testing.B) { benchmarkBoth(b, waybill.Upsert, false, plainUpsert) }
+
+func BenchmarkUpsertNative(b *testing.B) { benchmarkBoth(b, waybill.Upsert, true, plainUpsert) }
+
+func BenchmarkInsert(b *testing.B) { benchmarkBoth(b, waybill.Insert, false, plainInsert) }
+
+func BenchmarkInsertNative(b *testing.B) { benchmarkBoth(b, waybill.Insert, true, plainInsert) }
+
+func benchmarkBoth(b *testing.B, op waybill.Op, native bool, sql string) {
 	ctx := context.Background()
 	writer, plain := newWriterSide(b), newPlainSide(b)
+	writer.op, writer.native = op, native
 	rng := rand.New(rand.NewPCG(1, 2))
 	var took [2]time.Duration
-	for range b.N {
+	for n := range b.N {
 		rows := benchRandomRows(rng)
+		for i := range rows {
+			if op == waybill.Insert {
+				rows[i].id = int64(n*benchRows + i)
+			}
+		}
 		batch, slices := writer.prepare(rows), plain.prepare(rows)
 		start := time.Now()
 		if err := writer.w.Write(ctx, batch); err != nil {
 			b.Fatal(err)
 		}
 		middle := time.Now()
-		if _, err := plain.conn.Exec(ctx, plainUpsert, slices...); err != nil {
+		if _, err := plain.conn.Exec(ctx, sql, slices...); err != nil {
 			b.Fatal(err)
 		}
 		took[0] += middle.Sub(start)
@@ -74,6 +89,9 @@ type writerSide struct {
 	w   *Writer
 	at  waybill.Position
 	seq uint64
+	// What the changes are, and in which form.
+	op     waybill.Op
+	native bool
 }
 
 func newWriterSide(b *testing.B) *writerSide {
@@ -94,17 +112,20 @@ func (s *writerSide) prepare(rows []benchRow) waybill.Batch {
 		return waybill.Value{Form: waybill.JSON, Raw: fmt.Appendf(nil, format, args...)}
 	}
 	batch := waybill.Batch{After: s.at}
+	if s.native {
+		value = nativeBenchValue
+	}
 	for _, r := range rows {
 		s.seq++
 		id := value("%d", r.id)
 		batch.Actions = append(batch.Actions, waybill.Action{ID: "a", Seq: s.seq, Changes: waybill.ChangeList{{
-			Entity: "customer", Op: waybill.Upsert, Key: waybill.Row{{Name: "id", Value: id}},
+			Entity: "customer", Op: s.op, Key: waybill.Row{{Name: "id", Value: id}},
 			Row: waybill.Row{
 				{Name: "id", Value: id},
 				{Name: "name", Value: value("%q", r.name)},
 				{Name: "email", Value: value("%q", r.email)},
 				{Name: "score", Value: value("%d", r.score)},
-				{Name: "changed", Value: value("%q", r.changed.Format("2006-01-02T15:04:05.000000Z"))},
+				{Name: "changed", Value: s.moment(value, r.changed)},
 			},
 		}}})
 	}
@@ -113,10 +134,43 @@ func (s *writerSide) prepare(rows []benchRow) waybill.Batch {
 	return batch
 }
 
+func (s *writerSide) moment(value func(string, ...any) waybill.Value, at time.Time) waybill.Value {
+	if s.native {
+		return value("", at)
+	}
+	return value("%q", at.Format("2006-01-02T15:04:05.000000Z"))
+}
+
+// nativeBenchValue is a value as the log yields it.
+func nativeBenchValue(_ string, args ...any) waybill.Value {
+	switch x := args[0].(type) {
+	case int64:
+		return nativeBench(oidInt8, appendInt8(nil, x))
+	case int32:
+		return nativeBench(oidInt4, appendInt4(nil, x))
+	case time.Time:
+		return nativeBench(oidTimestamptz, appendInt8(nil, x.UnixMicro()-epochDays*86400e6))
+	case string:
+		return nativeBench(oidText, []byte(x))
+	}
+	return waybill.Value{}
+}
+
+var benchTypes = map[uint32]*pgvalue.Encoding{}
+
+func nativeBench(oid uint32, raw []byte) waybill.Value {
+	if benchTypes[oid] == nil {
+		benchTypes[oid] = &pgvalue.Encoding{Type: &pgvalue.Type{OID: oid, Under: oid, Modifier: -1}, Binary: true}
+	}
+	return waybill.Value{Form: waybill.Native, Raw: raw, Encoding: benchTypes[oid]}
+}
+
 type plainSide struct{ conn *pgx.Conn }
 
-const plainUpsert = `INSERT INTO public.customer (id, name, email, score, changed)
-	SELECT * FROM unnest($1::bigint[], $2::text[], $3::text[], $4::integer[], $5::timestamptz[])
+const plainInsert = `INSERT INTO public.customer (id, name, email, score, changed)
+	SELECT * FROM unnest($1::bigint[], $2::text[], $3::text[], $4::integer[], $5::timestamptz[])`
+
+const plainUpsert = plainInsert + `
 	ON CONFLICT (id) DO UPDATE SET name = EXCLUDED.name, email = EXCLUDED.email, score = EXCLUDED.score, changed = EXCLUDED.changed`
 
 func newPlainSide(b *testing.B) *plainSide {

@@ -81,7 +81,7 @@ func TestFactsSwap(t *testing.T) {
 	}
 	r.write(swap())
 	r.want("SELECT * FROM f ORDER BY id", "1|b|0\n2|a|0\n4|x|0")
-	r.write(append(facts(tInsert("f", key(4), `{"v":"y","w":4}`), tUpdate("f", key(1), `{"v":"c"}`), tUpdate("f", key(2), `{"v":"b"}`), tUpdate("f", key(1), `{"v":"a"}`))))
+	r.write(facts(tInsert("f", key(4), `{"v":"y","w":4}`), tUpdate("f", key(1), `{"v":"c"}`), tUpdate("f", key(2), `{"v":"b"}`), tUpdate("f", key(1), `{"v":"a"}`)))
 	r.want("SELECT * FROM f ORDER BY id", "1|a|0\n2|b|0\n4|y|4")
 	if n := r.w.ForeignWrites(); n != 1 {
 		t.Errorf("%d foreign writes, want 1", n)

@@ -179,7 +179,7 @@ func (p *applyPlan) assign(index, size int) {
 			g.items[former.slot] = index // the last one wins; the columns are the same
 			return
 		case seen && former.group == at: // in a group of its own
-		case len(g.items) < groupChanges && g.bytes < planBytes/4:
+		case len(g.items) < kind.most() && g.bytes < planBytes/4:
 			g.items, g.bytes = append(g.items, index), g.bytes+size
 			tp.last[string(key)] = place{at, len(g.items) - 1}
 			return
@@ -193,6 +193,14 @@ func (p *applyPlan) assign(index, size int) {
 		// The row has two keys in this statement; the other one is not in last.
 		tp.doubtful = true
 	}
+}
+
+// most is how many changes one statement applies.
+func (k *groupKind) most() int {
+	if k.mayCopy() {
+		return planChanges
+	}
+	return groupChanges
 }
 
 // mayJoin tells whether a change of the kind can go into group at, passing those after it.

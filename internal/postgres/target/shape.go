@@ -56,6 +56,7 @@ type groupKind struct {
 	inexactKey       bool // equal keys may have different bytes
 	moves            map[*groupKind]bool
 	statements       map[string][]*targetStatement
+	copy             string // COPY, once made
 	former           []byte // how the columns of passTypes travelled last: 1 as text
 }
 

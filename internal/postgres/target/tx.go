@@ -22,6 +22,7 @@ type applyTx struct {
 	pipe    *pgconn.Pipeline // nil while nothing is sent and not drained
 	sent    []sentStep
 	begun   bool
+	unsent  bool // BEGIN is to go with what comes first
 	relaxed bool // constraints were deferred
 	data    int  // groups sent
 	late    *stepError
@@ -74,7 +75,14 @@ func (t *applyTx) open() {
 	if t.pipe == nil {
 		t.pipe = t.w.link.conn.PgConn().StartPipeline(t.ctx)
 	}
+	if t.unsent {
+		t.unsent = false
+		t.pipe.SendQueryParams(beginSQL, nil, nil, nil, nil)
+		t.sent = append(t.sent, sentStep{})
+	}
 }
+
+const beginSQL = "BEGIN ISOLATION LEVEL READ COMMITTED"
 
 // control sends a statement without parameters.
 func (t *applyTx) control(sql string, step sentStep) {
@@ -88,8 +96,7 @@ func (t *applyTx) begin() error {
 	if t.begun {
 		return nil
 	}
-	t.begun = true
-	t.control("BEGIN ISOLATION LEVEL READ COMMITTED", sentStep{})
+	t.begun, t.unsent = true, true
 	return t.pass(fault.WriteBegun)
 }
 
@@ -170,6 +177,9 @@ func int8Param(n int64) []byte { return appendInt8(nil, n) }
 func (t *applyTx) pass(point string) error {
 	if t.w.halt == nil && !fault.Enabled {
 		return nil
+	}
+	if t.unsent {
+		t.open()
 	}
 	if err := t.drain(); err != nil {
 		return err

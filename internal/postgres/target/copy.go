@@ -1,0 +1,87 @@
+package target
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/waybill-data/waybill"
+)
+
+// copyRows is from how many rows on inserts go by COPY: it takes a round trip of its own.
+const copyRows = 200
+
+// copyHead begins COPY's binary format; no flags, no extension.
+const copyHead = "PGCOPY\n\xff\r\n\x00\x00\x00\x00\x00\x00\x00\x00\x00"
+
+// mayCopy tells whether COPY does what INSERT would: it knows no rules, no policies and no views.
+func (k *groupKind) mayCopy() bool {
+	return k.op == waybill.Insert && !k.table.barrier && k.table.guards == rowGuards{} && (k.table.kind == "r" || k.table.kind == "p")
+}
+
+// copyGroup sends the group by COPY. Not done: some value has no binary form, and nothing was sent.
+func (t *applyTx) copyGroup(g *changeGroup) (done bool, err error) {
+	columns := g.kind.columns()
+	buf := append(t.w.arrays[:0], copyHead...)
+	for _, item := range g.items {
+		c := &t.w.plan.changes[item]
+		sources := c.sources()
+		buf = append(buf, byte(len(columns)>>8), byte(len(columns)))
+		for i, n := range columns {
+			v := c.value(sources[i])
+			if v.IsNull() {
+				buf = append(buf, 0xff, 0xff, 0xff, 0xff)
+				continue
+			}
+			start := len(buf)
+			buf = append(buf, 0, 0, 0, 0)
+			var ok bool
+			if buf, ok = appendField(buf, &g.kind.table.columns[n], v); !ok {
+				return false, nil
+			}
+			putLength(buf[start:], len(buf)-start-4)
+		}
+	}
+	buf = append(buf, 0xff, 0xff)
+	if cap(buf) <= maxArrays {
+		t.w.arrays = buf
+	}
+	if err := t.drain(); err != nil {
+		return true, err
+	}
+	sql := g.kind.copySQL()
+	if t.unsent {
+		t.unsent, sql = false, beginSQL+"; "+sql
+	}
+	_, err = t.w.link.conn.PgConn().CopyFrom(t.ctx, bytes.NewReader(buf), sql)
+	var pe *pgconn.PgError
+	switch {
+	case err == nil:
+		return true, nil
+	case !errors.As(err, &pe) || t.w.link.broken():
+		return true, &lostError{err}
+	}
+	return true, &stepError{pg: pe, step: sentStep{what: stepData, kind: g.kind, action: t.w.plan.changes[g.items[0]].action}}
+}
+
+func (k *groupKind) copySQL() string {
+	if k.copy == "" {
+		b := statementBuilder{groupKind: k}
+		k.copy = fmt.Sprintf("COPY %s (%s) FROM STDIN (FORMAT binary)", k.table.ident(), b.names(k.set))
+	}
+	return k.copy
+}
+
+// appendField appends the form of a value that the column's type receives; not ok if it has none.
+func appendField(dst []byte, col *targetColumn, v waybill.Value) ([]byte, bool) {
+	if isText(col.base) {
+		dst, refused := appendTextValue(dst, col, v)
+		return dst, refused == nil // the other way tells why
+	}
+	if col.wire(false) == wireText {
+		return dst, false
+	}
+	return appendBinaryValue(dst, col, v)
+}
