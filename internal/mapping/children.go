@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"slices"
 
 	waybill "github.com/waybill-data/waybill"
 	"github.com/waybill-data/waybill/internal/envelope"
@@ -67,7 +68,7 @@ func (r *rule) split(child *Child, c *waybill.Change) (gone, there []waybill.Cha
 }
 
 func unknownList(child *Child, c *waybill.Change) error {
-	return &notWhole{
+	return &partialError{
 		fmt.Sprintf("which rows of %s vanish cannot be told, because the change does not say what the list %s held before", child.To, child.Field),
 		wholeRows(c),
 	}
@@ -133,7 +134,7 @@ func (child *Child) parent(layers []waybill.Row) (waybill.Row, error) {
 	for _, p := range child.Parent {
 		value, ok := v.column(p.From)
 		if !ok {
-			return nil, &notWhole{
+			return nil, &partialError{
 				fmt.Sprintf("children.%s needs column %s, which the change leaves out", child.Field, p.From),
 				"write it with each change, and in before",
 			}
@@ -148,7 +149,7 @@ func (child *Child) row(object []byte, parent waybill.Row) (c childRow, err erro
 	if err != nil {
 		return c, err
 	}
-	c.row = parent[:len(parent):len(parent)]
+	c.row = slices.Clip(parent)
 	for members.More() {
 		name, err := members.Name()
 		if err != nil {

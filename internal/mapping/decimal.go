@@ -23,7 +23,7 @@ const decimalName = "waybill.decimal"
 //nolint:gochecknoglobals // immutable descriptions of a type
 var (
 	decimalType  = cel.OpaqueType(decimalName)
-	decimalValue = types.NewTypeValue(decimalName, traits.ComparerType)
+	decimalValue = cel.ObjectType(decimalName, traits.ComparerType)
 )
 
 // decimal is an exact number, or one of the values that SQL's numeric has beside. They order as

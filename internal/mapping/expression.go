@@ -74,7 +74,7 @@ func (e *environment) compile(text string) (*expression, []*Error) {
 // selected is the column that a node takes from row.
 func selected(n ast.Expr) (string, bool) {
 	var of ast.Expr
-	column := ""
+	var column string
 	switch n.Kind() {
 	case ast.SelectKind:
 		of, column = n.AsSelect().Operand(), n.AsSelect().FieldName()
@@ -100,12 +100,12 @@ func (e *expression) mayBeBool() bool {
 
 func (e *expression) kind() string { return cel.FormatCELType(e.result) }
 
-// lacking says that an expression needs a column that the row does not carry.
-type lacking struct{ column string }
+// lackingError says that an expression needs a column that the row does not carry.
+type lackingError struct{ column string }
 
-func (e *lacking) Error() string { return "the row does not carry column " + e.column }
+func (e *lackingError) Error() string { return "the row does not carry column " + e.column }
 
-// eval computes the expression. *lacking: it asked for a column that was left out. No error
+// eval computes the expression. *lackingError: it asked for a column that was left out. No error
 // holds a value.
 func (e *expression) eval(r *rowValue) (ref.Val, error) {
 	out, _, err := e.program.Eval(r)
@@ -113,9 +113,9 @@ func (e *expression) eval(r *rowValue) (ref.Val, error) {
 	case r.broken != nil:
 		return nil, r.broken
 	case r.left != "":
-		return nil, &lacking{r.left}
+		return nil, &lackingError{r.left}
 	case err != nil && r.missing != "" && strings.Contains(err.Error(), "no such key"):
-		return nil, &lacking{r.missing}
+		return nil, &lackingError{r.missing}
 	case err != nil:
 		return nil, fmt.Errorf("the expression has no value for this row: %w", withoutValues(err))
 	}

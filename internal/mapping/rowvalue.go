@@ -10,7 +10,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"cel.dev/cel-go/cel"
 	"cel.dev/cel-go/common/types"
@@ -124,7 +123,7 @@ func (r *rowValue) integral(name string) bool {
 	if declared == "" {
 		return true // by the lexeme alone
 	}
-	switch word, _, _ := strings.Cut(strings.ToLower(declared), "("); strings.TrimSpace(word) {
+	switch word, _, _ := strings.Cut(strings.ToLower(strings.ReplaceAll(declared, "(", " ")), " "); word {
 	case "smallint", "integer", "bigint", "int", "int2", "int4", "int8", "oid", "tinyint", "mediumint", "smallserial", "serial", "bigserial":
 		return true
 	}
@@ -257,7 +256,7 @@ func appendJSON(dst []byte, v ref.Val) ([]byte, error) {
 	case types.Timestamp:
 		return envelope.AppendString(dst, v.UTC().Format("2006-01-02T15:04:05.000000Z07:00")), nil
 	case types.Duration:
-		return envelope.AppendString(dst, time.Duration(v.Duration).String()), nil
+		return envelope.AppendString(dst, v.Duration.String()), nil
 	case traits.Lister:
 		return appendList(dst, v)
 	case traits.Mapper:

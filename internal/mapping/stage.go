@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"slices"
 	"sync"
 
 	waybill "github.com/waybill-data/waybill"
@@ -91,12 +92,12 @@ func (l *lazyChanges) All() iter.Seq2[*waybill.Change, error] {
 	}
 }
 
-// notWhole is a change that cannot be mapped as it is.
-type notWhole struct {
+// partialError is a change that cannot be mapped for what it leaves out.
+type partialError struct {
 	reason, remedy string
 }
 
-func (e *notWhole) Error() string { return e.reason }
+func (e *partialError) Error() string { return e.reason }
 
 // ruleError is a fault of a rule that only a change shows: it stops the stream.
 type ruleError struct{ what string }
@@ -105,13 +106,11 @@ func (e *ruleError) Error() string { return e.what }
 
 // refused says which action and change cannot be mapped.
 func refused(id string, seq uint64, c *waybill.Change, err error) error {
-	var rule *ruleError
-	if errors.As(err, &rule) {
+	if _, ok := errors.AsType[*ruleError](err); ok {
 		return fmt.Errorf("map %s of action %s: %w", c.Entity, id, err)
 	}
 	r := &waybill.Refusal{Action: id, Seq: seq, Entity: c.Entity, Key: c.Key.String(), Reason: "mapping: " + err.Error()}
-	var part *notWhole
-	if errors.As(err, &part) {
+	if part, ok := errors.AsType[*partialError](err); ok {
 		r.Remedy = part.remedy
 	}
 	return r
@@ -156,7 +155,7 @@ func (s *schemaCache) get(of *waybill.Schema, mapped func(*waybill.Schema) (*way
 
 // overlay is top, and of below the columns that top lacks.
 func overlay(top, below waybill.Row) waybill.Row {
-	out := top[:len(top):len(top)]
+	out := slices.Clip(top)
 	for i := range below {
 		if _, ok := top.Get(below[i].Name); !ok {
 			out = append(out, below[i])

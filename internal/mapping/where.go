@@ -18,7 +18,7 @@ const (
 
 // filter decides what where leaves of a change that is no truncate.
 func (r *rule) filter(c *waybill.Change) ([]waybill.Change, error) {
-	was, now := unknown, fails
+	was := unknown
 	if c.Op != waybill.Insert && c.Before != nil {
 		var err error
 		if was, err = r.judge(c, c.Before, c.Key, nil); err != nil {
@@ -37,9 +37,8 @@ func (r *rule) filter(c *waybill.Change) ([]waybill.Change, error) {
 	}
 	now, err := r.judge(c, c.Row, below, c.Key)
 	if err != nil {
-		var lack *lacking
-		if errors.As(err, &lack) {
-			return nil, &notWhole{fmt.Sprintf("where needs column %s, which the change leaves out", lack.column), wholeRows(c)}
+		if lack, ok := errors.AsType[*lackingError](err); ok {
+			return nil, &partialError{fmt.Sprintf("where needs column %s, which the change leaves out", lack.column), wholeRows(c)}
 		}
 		return nil, err
 	}
@@ -79,8 +78,8 @@ func (r *rule) judge(c *waybill.Change, layers ...waybill.Row) (verdict, error) 
 }
 
 func isLacking(err error) bool {
-	var lack *lacking
-	return errors.As(err, &lack)
+	_, ok := errors.AsType[*lackingError](err)
+	return ok
 }
 
 // enter is an update of a row that the target may not have: an upsert of the whole row, after the
@@ -102,7 +101,7 @@ func (r *rule) enter(c *waybill.Change, was verdict) ([]waybill.Change, error) {
 		for i := range c.Schema.Columns {
 			name := c.Schema.Columns[i].Name
 			if _, ok := up.Row.Get(name); !ok && r.passes(name) {
-				return nil, &notWhole{
+				return nil, &partialError{
 					fmt.Sprintf("the row may be new to the target, and the change leaves column %s out", name), wholeRows(c),
 				}
 			}

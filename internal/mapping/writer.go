@@ -156,12 +156,12 @@ func (r *rule) compute(c *waybill.Change, row waybill.Row) (waybill.Row, error) 
 	for i := range r.set {
 		v := rowValue{layers: [3]waybill.Row{c.Row, below, c.Key}, schema: c.Schema, types: r.Types, strict: c.Op != waybill.Insert}
 		value, err := r.set[i].value(&v)
-		var lack *lacking
+		var lack *lackingError
 		switch {
 		case errors.As(err, &lack) && c.Op != waybill.Insert:
 			continue // a column that is absent is unchanged
 		case errors.As(err, &lack):
-			return nil, &notWhole{fmt.Sprintf("set.%s needs column %s, which the change leaves out", r.set[i].name, lack.column), wholeRows(c)}
+			return nil, &partialError{fmt.Sprintf("set.%s needs column %s, which the change leaves out", r.set[i].name, lack.column), wholeRows(c)}
 		case err != nil:
 			return nil, fmt.Errorf("set.%s: %w", r.set[i].name, err)
 		}
@@ -176,7 +176,7 @@ func (s *setColumn) value(v *rowValue) (waybill.Value, error) {
 		if value, ok := v.column(s.column); ok {
 			return value, nil
 		}
-		return waybill.Value{}, &lacking{s.column}
+		return waybill.Value{}, &lackingError{s.column}
 	}
 	out, err := s.eval(v)
 	if err != nil {
