@@ -249,10 +249,13 @@ func checkNeighbours(cfg *config.Config, p *config.Pipeline) []finding {
 
 // completeFix gives a fix that is a command of this program what the connector cannot know.
 func (a *app) completeFix(fix string, p *config.Pipeline) string {
-	if fix != "waybill outbox install" {
+	switch fix {
+	case "waybill outbox install":
+		fix += " " + p.Name
+	case "waybill outbox install " + p.Name:
+	default:
 		return fix
 	}
-	fix += " " + p.Name
 	if a.configFile != defaultConfig {
 		fix += " -f " + a.configFile
 	}
@@ -276,7 +279,7 @@ func (c *pipelineCheck) look(ctx context.Context, at finding, stream string, par
 			c.Findings = append(c.Findings, f)
 		}
 	}
-	checker, ok := part.(waybill.Checker)
+	checker, ok := waybill.As[waybill.Checker](part)
 	if !ok { // saying nothing could pass for good news
 		add(stateWarning, "this connector cannot check its prerequisites", "")
 		return

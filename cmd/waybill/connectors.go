@@ -10,6 +10,7 @@ import (
 	"github.com/waybill-data/waybill"
 	"github.com/waybill-data/waybill/internal/config"
 	"github.com/waybill-data/waybill/internal/jetstream"
+	"github.com/waybill-data/waybill/internal/mapping"
 	"github.com/waybill-data/waybill/internal/postgres/poll"
 	"github.com/waybill-data/waybill/internal/postgres/target"
 	"github.com/waybill-data/waybill/internal/postgres/wal"
@@ -34,7 +35,7 @@ func newSourceReader(p *config.Pipeline, stream, spill string, log *slog.Logger)
 		slot := s.Postgres.Slot(stream)
 		return wal.NewReader(wal.Options{
 			URL: s.Postgres.URL, Stream: stream, Slot: slot, Publication: slot,
-			Tables: s.Postgres.Tables, Outbox: s.Postgres.Capture == "outbox",
+			Tables: s.Postgres.Tables, Whole: wholeEntities(p), Outbox: s.Postgres.Capture == "outbox",
 			MaxActions: b.MaxActions, MaxBytes: b.MaxBytes, MaxSlotBytes: s.Postgres.MaxSlotBytes, SpillDir: spill, Log: log,
 		}), nil
 	case s.Postgres != nil:
@@ -51,14 +52,39 @@ func newSourceReader(p *config.Pipeline, stream, spill string, log *slog.Logger)
 	return nil, fmt.Errorf("pipeline %s: no connector serves its source", p.Name)
 }
 
-// newWriter makes the target t of p. Owner is who may take over its own lease at once; empty
+// wholeEntities are those of which a condition needs whole rows.
+func wholeEntities(p *config.Pipeline) []string {
+	var all []string
+	for i := range p.Mapping {
+		if p.Mapping[i].Where != nil {
+			all = append(all, p.Mapping[i].Entity)
+		}
+	}
+	return all
+}
+
+// newMappedWriter makes the target t of p with what the mapping m does before it.
+func newMappedWriter(p *config.Pipeline, t *config.Target, m *mapping.Mapping, owner string, log *slog.Logger) (waybill.Writer, error) {
+	w, err := newWriter(p, t, ruledTables(m), owner, log)
+	if err != nil {
+		return nil, err
+	}
+	return mappedTo(m, w), nil
+}
+
+// newWriter makes the target t of p; tables tells where an entity's table is another matter than
+// the pipeline says, nil for nowhere. Owner is who may take over its own lease at once; empty
 // for nobody.
-func newWriter(p *config.Pipeline, t *config.Target, owner string, log *slog.Logger) (waybill.Writer, error) {
+func newWriter(p *config.Pipeline, t *config.Target, tables func(entity string) (create, evolve *bool), owner string, log *slog.Logger) (waybill.Writer, error) {
 	switch {
 	case t.Postgres != nil:
-		return target.NewWriter(target.Options{URL: t.Postgres.URL, Schema: t.Postgres.Schema, Owner: owner, Log: log}), nil
+		return target.NewWriter(target.Options{
+			URL: t.Postgres.URL, Schema: t.Postgres.Schema, Owner: owner, Create: p.Create, Evolve: p.Evolve, Table: tables, Log: log,
+		}), nil
 	case t.SQLite != nil:
-		return sqlite.NewWriter(sqlite.TargetOptions{Path: t.SQLite.Path, Owner: owner, Create: p.Create, Evolve: p.Evolve, Log: log}), nil
+		return sqlite.NewWriter(sqlite.TargetOptions{
+			Path: t.SQLite.Path, Owner: owner, Create: p.Create, Evolve: p.Evolve, Table: tables, Log: log,
+		}), nil
 	}
 	return nil, fmt.Errorf("pipeline %s: no connector serves its target %s", p.Name, t.Name)
 }
@@ -155,25 +181,32 @@ func newHops(p *config.Pipeline, q *queues, owner string, log *slog.Logger) (*ho
 	log = log.With("pipeline", p.Name)
 	h := &hops{pipeline: p}
 	h.server, h.queue = q.of(p)
+	m, err := newMapping(p)
+	if err != nil {
+		return nil, fmt.Errorf("pipeline %s: %w", p.Name, err)
+	}
 	for _, stream := range p.SourceStreams() {
 		reader, err := newSourceReader(p, stream, q.spill, log)
 		if err != nil {
 			return nil, err
 		}
-		h.sources = append(h.sources, sourceEnd{stream, reader})
+		h.sources = append(h.sources, sourceEnd{stream, mapped(m, reader)})
 	}
 	if h.queue != nil && p.Source.IsSet() {
 		h.intoIt = newQueueWriter(p, h.queue, log)
 	}
 	for i := range p.Targets {
 		t := &p.Targets[i]
-		writer, err := newWriter(p, t, owner, log)
+		writer, err := newMappedWriter(p, t, m, owner, log)
 		if err != nil {
 			return nil, err
 		}
 		end := targetEnd{target: t, stream: p.StreamTo(t), writer: writer}
 		if h.queue != nil {
 			end.reader = newQueueReader(p, t, h.queue, log)
+			if !p.Source.IsSet() { // nobody left out what the mapping leaves out
+				end.reader = mapped(m, end.reader)
+			}
 		} else {
 			end.reader = h.sources[i].reader
 		}

@@ -155,7 +155,7 @@ func othersTake(ctx context.Context, h *hops) error {
 }
 
 func forget(ctx context.Context, at string, part any, stream string) error {
-	dropper, ok := part.(waybill.Dropper)
+	dropper, ok := waybill.As[waybill.Dropper](part)
 	if !ok {
 		return nil
 	}

@@ -142,7 +142,13 @@ func (e *engine) owned(w *worker, t targetEnd, owner string, log *slog.Logger) w
 			}
 			return e.store.Owner()
 		},
-		build: func(owner string) (waybill.Writer, error) { return newWriter(w.pipeline, t.target, owner, log) },
+		build: func(owner string) (waybill.Writer, error) {
+			m, err := newMapping(w.pipeline)
+			if err != nil {
+				return nil, err
+			}
+			return newMappedWriter(w.pipeline, t.target, m, owner, log)
+		},
 	}
 }
 
@@ -172,7 +178,7 @@ func (w *ownedWriter) Resume(ctx context.Context, stream string) (waybill.Positi
 
 // ForeignWrites is waybill.ForeignWrites'. A writer that does not count them has none.
 func (w *ownedWriter) ForeignWrites() uint64 {
-	if f, ok := w.Writer.(waybill.ForeignWrites); ok {
+	if f, ok := waybill.As[waybill.ForeignWrites](w.Writer); ok {
 		return f.ForeignWrites()
 	}
 	return 0
@@ -180,7 +186,7 @@ func (w *ownedWriter) ForeignWrites() uint64 {
 
 // Seq is waybill.Numbered's.
 func (w *ownedWriter) Seq() uint64 {
-	if n, ok := w.Writer.(waybill.Numbered); ok {
+	if n, ok := waybill.As[waybill.Numbered](w.Writer); ok {
 		return n.Seq()
 	}
 	return 0

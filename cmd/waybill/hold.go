@@ -74,7 +74,7 @@ func takeQueue(ctx context.Context, h *hops) (giveBack func() error, err error) 
 }
 
 func takeTarget(ctx context.Context, t *targetEnd) error {
-	if k, ok := t.writer.(knower); ok {
+	if k, ok := waybill.As[knower](t.writer); ok {
 		if known, err := k.Knows(ctx, t.stream); err != nil {
 			return fmt.Errorf("see whether an engine is running it: %w", err)
 		} else if !known {

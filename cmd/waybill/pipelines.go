@@ -15,6 +15,9 @@ func (a *app) load(names []string) (*config.Config, []*config.Pipeline, error) {
 	if err != nil {
 		return nil, nil, err
 	}
+	if err := checkMappings(cfg); err != nil {
+		return nil, nil, err
+	}
 	picked, err := cfg.Select(names)
 	return cfg, picked, err
 }

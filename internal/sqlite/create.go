@@ -16,16 +16,33 @@ import (
 // definitions are what a writer does about tables that are not as the source's: see TargetOptions.
 // They outlive connections.
 type definitions struct {
-	create, evolve bool
-	owners         map[string]string          // the entity that is written to each table, by its name in lower case
-	latest         map[string]*waybill.Schema // of each entity, as of what is committed
-	pending        map[string]*waybill.Schema // as of the transaction that is under way
+	create, evolve bool                                       // unless table says otherwise
+	table          func(entity string) (create, evolve *bool) // nil: it never does
+	owners         map[string]string                          // the entity that is written to each table, by its name in lower case
+	latest         map[string]*waybill.Schema                 // of each entity, as of what is committed
+	pending        map[string]*waybill.Schema                 // as of the transaction that is under way
 }
 
 func newDefinitions(o TargetOptions) *definitions {
-	d := &definitions{create: o.Create, evolve: o.Evolve}
+	d := &definitions{create: o.Create, evolve: o.Evolve, table: o.Table}
 	d.forget()
 	return d
+}
+
+// wants tells whether the entity's table is to be created, and given columns.
+func (d *definitions) wants(entity string) (create, evolve bool) {
+	create, evolve = d.create, d.evolve
+	if d.table == nil {
+		return create, evolve
+	}
+	c, e := d.table(entity)
+	if c != nil {
+		create = *c
+	}
+	if e != nil {
+		evolve = *e
+	}
+	return create, evolve
 }
 
 // forget: the stream may continue from an earlier place.
@@ -70,9 +87,10 @@ func (p *planner) define(ctx context.Context, c *waybill.Change) (*table, error)
 			remedy: "give one of them another table with `to` in the mapping",
 		}
 	}
+	create, evolve := p.defs.wants(c.Entity)
 	t, err := p.table(ctx, c.Entity)
 	var r *refusal
-	if errors.As(err, &r) && r.absent && p.defs.create {
+	if errors.As(err, &r) && r.absent && create {
 		if err = p.createTable(ctx, c.Schema, tableName(c.Entity)); err == nil {
 			t, err = p.table(ctx, c.Entity)
 		}
@@ -81,7 +99,7 @@ func (p *planner) define(ctx context.Context, c *waybill.Change) (*table, error)
 		return nil, err
 	}
 	p.defs.owners[name] = c.Entity
-	if !p.defs.evolve {
+	if !evolve {
 		return t, nil
 	}
 	missing := missingColumns(t, c)
@@ -194,10 +212,11 @@ func (p *planner) agree(ctx context.Context, e *entityPlans, entity string, s *w
 		case err != nil:
 			return err
 		default:
-			if err := p.compare(t, s); err != nil {
+			_, evolve := p.defs.wants(entity)
+			if err := p.compare(t, s, evolve); err != nil {
 				return err
 			}
-			if former := p.defs.former(entity); former != nil && p.defs.evolve {
+			if former := p.defs.former(entity); former != nil && evolve {
 				if err := follows(t, former, s); err != nil {
 					return err
 				}
@@ -210,7 +229,7 @@ func (p *planner) agree(ctx context.Context, e *entityPlans, entity string, s *w
 }
 
 // compare looks for columns that cannot hold what the source's hold.
-func (p *planner) compare(t *table, s *waybill.Schema) error {
+func (p *planner) compare(t *table, s *waybill.Schema, evolve bool) error {
 	if s.System != "postgres" {
 		return nil
 	}
@@ -220,7 +239,7 @@ func (p *planner) compare(t *table, s *waybill.Schema) error {
 			continue
 		}
 		from := typeOf(&s.Columns[i])
-		if !from.garbles(col) && (from.fits(col) || !p.defs.evolve) {
+		if !from.garbles(col) && (from.fits(col) || !evolve) {
 			continue
 		}
 		return &disagreement{

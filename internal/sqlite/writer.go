@@ -29,6 +29,8 @@ type TargetOptions struct {
 	// Evolve has columns added that such changes carry and the table lacks, and stops the stream
 	// where a column was dropped or retyped at the source, or the table's cannot hold all of its values.
 	Evolve bool
+	// Table, if set, tells where an entity differs from Create and Evolve; nil: it does not.
+	Table func(entity string) (create, evolve *bool)
 }
 
 const (

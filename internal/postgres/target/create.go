@@ -59,10 +59,29 @@ func (d *disagreement) Error() string {
 	return fmt.Sprintf("table %s at the target: %s; %s", d.table, d.reason, d.remedy)
 }
 
+// wants tells whether the entity's table is to be created, and given columns.
+func (o *Options) wants(entity string) (create, evolve bool) {
+	create, evolve = o.Create, o.Evolve
+	if o.Table == nil {
+		return create, evolve
+	}
+	c, e := o.Table(entity)
+	if c != nil {
+		create = *c
+	}
+	if e != nil {
+		evolve = *e
+	}
+	return create, evolve
+}
+
 // agree looks at the schema of a change whose table is there: *disagreement.
 func (w *Writer) agree(c *waybill.Change, t *targetTable) error {
 	d := w.defs
-	if !w.opts.Evolve || c.Schema == d.last {
+	if c.Schema == d.last {
+		return nil
+	}
+	if _, evolve := w.opts.wants(c.Entity); !evolve {
 		return nil
 	}
 	if known := d.agreed[c.Entity]; known.table != t || known.schema != c.Schema {
@@ -140,7 +159,11 @@ func followColumns(t *targetTable, former, s *waybill.Schema) error {
 // again: a kill after it leaves tables that are empty, or columns that are null.
 func (w *Writer) define(ctx context.Context, e *refusedError) (done bool, err error) {
 	c := e.in
-	if c == nil || c.Schema == nil || !w.opts.Create && !w.opts.Evolve {
+	if c == nil || c.Schema == nil {
+		return false, nil
+	}
+	create, evolve := w.opts.wants(c.Entity)
+	if !create && !evolve {
 		return false, nil
 	}
 	schema, name := w.schema.place(c.Entity)
@@ -153,9 +176,9 @@ func (w *Writer) define(ctx context.Context, e *refusedError) (done bool, err er
 	}
 	d := &definition{w: w, s: c.Schema, table: &targetTable{schema: schema, name: name}}
 	switch {
-	case t == nil && w.opts.Create:
+	case t == nil && create:
 		err = d.create(ctx)
-	case t != nil && w.opts.Evolve:
+	case t != nil && evolve:
 		d.table = t
 		d.add(c)
 	}
@@ -348,7 +371,8 @@ func (d *definition) verify(ctx context.Context, c *waybill.Change) error {
 		return d.table.disagree("rename it, or give the entity another table with `to` in the mapping", "something else has its name")
 	}
 	d.table, d.sql = t, nil
-	if d.add(c); len(d.sql) > 0 && d.w.opts.Evolve {
+	_, evolve := d.w.opts.wants(c.Entity)
+	if d.add(c); len(d.sql) > 0 && evolve {
 		return t.disagree("add the columns that the source has", "it lacks columns that were just added")
 	}
 	return nil
