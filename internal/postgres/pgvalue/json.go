@@ -155,8 +155,8 @@ func base64OfText(dst, raw []byte) ([]byte, error) {
 	return appendBase64(dst, bin), nil
 }
 
-// appendDocument appends a json or jsonb. The document null becomes a string, for the literal is
-// the SQL null to whoever reads it.
+// appendDocument appends a json or jsonb. The document null is refused: the literal is the SQL null
+// to whoever reads it.
 func appendDocument(dst, raw []byte) ([]byte, error) {
 	if !utf8.Valid(raw) {
 		return nil, errUTF8
@@ -165,7 +165,7 @@ func appendDocument(dst, raw []byte) ([]byte, error) {
 		return nil, errForm
 	}
 	if len(raw) >= 4 && raw[len(raw)-1] != '"' && string(bytes.TrimSpace(raw)) == "null" {
-		return append(dst, `"null"`...), nil
+		return nil, errNullDocument
 	}
 	return append(dst, raw...), nil
 }
