@@ -274,7 +274,7 @@ func (s *statement) run(ctx context.Context, c *waybill.Change) (int64, error) {
 		}
 		value, err := s.decode((*col)[src.index].Value)
 		if err != nil {
-			return 0, &refusal{reason: fmt.Sprintf("column %s: the source's value cannot be read: %s", src.column.name, err)}
+			return 0, &refusal{reason: fmt.Sprintf("column %s: the source's value cannot be taken: %s", src.column.name, err)}
 		}
 		v, reason := src.convert(value)
 		if reason != "" {

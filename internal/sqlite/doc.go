@@ -67,7 +67,7 @@
 //	numeric with more digits or any   TEXT, the digits as they are
 //	boolean                           BOOLEAN, 1 or 0
 //	bytea                             BLOB
-//	json, jsonb                       TEXT, the document as it is written; null as "null"
+//	json, jsonb                       TEXT, the document as it is written; the document null is refused
 //	timestamp with time zone          TEXT, RFC 3339 in UTC with microseconds
 //	arrays                            TEXT, a JSON array
 //	anything else                     TEXT, as PostgreSQL shows it

@@ -93,7 +93,7 @@ func TestNativeMalformed(t *testing.T) {
 	x := a.writer(TargetOptions{})
 	c := insert("t", `{"id":1}`, `{}`)
 	c.Row = waybill.Row{{Name: "v", Value: waybill.Value{Form: waybill.Native, Raw: []byte("?"), Encoding: coded("text")}}}
-	if r := x.refused(c); r.Reason != "column v: the source's value cannot be read: not of this encoding" {
+	if r := x.refused(c); r.Reason != "column v: the source's value cannot be taken: not of this encoding" {
 		t.Fatal(r)
 	}
 }

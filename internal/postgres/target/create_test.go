@@ -10,6 +10,7 @@ import (
 
 	"github.com/waybill-data/waybill"
 	"github.com/waybill-data/waybill/internal/conformance"
+	"github.com/waybill-data/waybill/internal/fault"
 )
 
 func defining(o *Options) { o.Create, o.Evolve = true, true }
@@ -285,4 +286,49 @@ func TestCheckCreate(t *testing.T) {
 	if said := look("pg_toast"); !strings.Contains(said, "belongs to the server") {
 		t.Fatal(said)
 	}
+}
+
+// TestDefineThenLost: the session dies after the definition is committed and before the data is; the
+// same batch goes through afterwards.
+func TestDefineThenLost(t *testing.T) {
+	r := newTarget(t, ``, defining)
+	s := tSchema("t", []string{"id"}, "id integer not null", "v text")
+	killed := false
+	r.w.halt = func(step string) {
+		if step != fault.WriteBegun || killed {
+			return
+		}
+		killed = true
+		r.want("SELECT count(*) FROM t", "0")
+		r.exec(fmt.Sprintf("SELECT pg_terminate_backend(%d)", r.w.link.conn.PgConn().PID()))
+	}
+	c := captured(s, waybill.Insert, key(1), `{"v":"a"}`)
+	if err := r.try(act(c)); !waybill.Transient(err) {
+		t.Fatalf("Write: %v, want a transient error", err)
+	}
+	if !killed {
+		t.Fatal("the session was not ended")
+	}
+	r.write(act(c))
+	r.want("SELECT * FROM t", "1|a")
+}
+
+// TestCreateTwoTargets: two targets share the schemas of one source, and each makes its own tables.
+func TestCreateTwoTargets(t *testing.T) {
+	s := tSchema("t", []string{"id"}, "id integer not null", "Order text")
+	var wg sync.WaitGroup
+	for _, schema := range []string{"public", "Other"} {
+		r := newTarget(t, ``, defining, func(o *Options) { o.Schema = schema })
+		b := r.batch(act(captured(s, waybill.Insert, key(1), `{"Order":"a"}`)))
+		ctx := r.ctx()
+		var err error
+		wg.Go(func() { err = r.w.Write(ctx, b) })
+		t.Cleanup(func() {
+			if err != nil {
+				t.Errorf("target %s: %v", schema, err)
+			}
+			r.want(fmt.Sprintf(`SELECT * FROM %q.t`, schema), "1|a")
+		})
+	}
+	wg.Wait()
 }
