@@ -75,8 +75,8 @@ func Run(ctx context.Context, r waybill.Reader, w waybill.Writer, c Config) (err
 	p.backlog, _ = waybill.As[waybill.Backlog](r)
 	p.resumed, _ = waybill.As[waybill.Resumed](r)
 	p.numbered, _ = waybill.As[waybill.Numbered](w)
-	p.retainer, _ = r.(waybill.Retainer)
-	p.foreign, _ = w.(waybill.ForeignWrites)
+	p.retainer, _ = waybill.As[waybill.Retainer](r)
+	p.foreign, _ = waybill.As[waybill.ForeignWrites](w)
 	defer func() {
 		err = errors.Join(err, writer.Close())
 	}()
