@@ -27,6 +27,10 @@ const (
 // maxArrays bounds the memory, in bytes, that is kept for encoding the next statements.
 const maxArrays = 16 << 20
 
+// headStart is from how many changes in a group on the server is given them at once, so that it
+// works while the next group is encoded.
+const headStart = 32
+
 // apply writes the batch: set-based first, and where the server refuses that, change by change in
 // source order, which either succeeds or shows which change is refused. Where that shows at the end
 // of an action only, the constraints are checked after each of its changes, to name the one.
@@ -264,9 +268,12 @@ func (t *applyTx) flush() error {
 	if !plan.single {
 		plan.arrange(0)
 	}
-	for _, g := range plan.groups {
+	for i, g := range plan.groups {
 		if err := t.sendGroup(g); err != nil {
 			return err
+		}
+		if t.pipe != nil && i+1 < len(plan.groups) && len(g.items) >= headStart {
+			_ = t.pipe.Flush() // a broken connection shows when the answers are waited for
 		}
 		t.data++
 		if t.data == 1 {

@@ -71,7 +71,7 @@ type applyPlan struct {
 
 // tablePlan is what a plan holds about one table.
 type tablePlan struct {
-	last map[string]place   // where the latest change of each key is
+	last placeMap           // where the latest change of each key is
 	open map[*groupKind]int // the latest group of each kind
 	// doubtful: some key was written in a way that its bytes do not identify it.
 	doubtful bool
@@ -81,6 +81,49 @@ type tablePlan struct {
 type place struct {
 	group int
 	slot  int
+}
+
+// shortKey holds a key of few bytes, its length in the last; it needs no memory of its own.
+type shortKey [16]byte
+
+// placeMap finds places by the bytes of keys.
+type placeMap struct {
+	short map[shortKey]place
+	long  map[string]place
+}
+
+func newPlaceMap() placeMap {
+	return placeMap{map[shortKey]place{}, map[string]place{}}
+}
+
+func shorten(key []byte) (s shortKey) {
+	copy(s[:], key)
+	s[len(s)-1] = byte(len(key))
+	return s
+}
+
+func (m *placeMap) get(key []byte) (p place, ok bool) {
+	if len(key) < len(shortKey{}) {
+		p, ok = m.short[shorten(key)]
+		return p, ok
+	}
+	p, ok = m.long[string(key)]
+	return p, ok
+}
+
+func (m *placeMap) set(key []byte, p place) {
+	if len(key) < len(shortKey{}) {
+		m.short[shorten(key)] = p
+		return
+	}
+	m.long[string(key)] = p
+}
+
+func (m *placeMap) size() int { return len(m.short) + len(m.long) }
+
+func (m *placeMap) clear() {
+	clear(m.short)
+	clear(m.long)
 }
 
 func newApplyPlan(s *targetSchema) *applyPlan {
@@ -100,11 +143,11 @@ func (p *applyPlan) reset() {
 	}
 	p.groups, p.size, p.deferrable = p.groups[:0], 0, false
 	for t, tp := range p.tables {
-		if len(tp.last) > planChanges {
+		if tp.last.size() > planChanges {
 			delete(p.tables, t)
 			continue
 		}
-		clear(tp.last)
+		tp.last.clear()
 		clear(tp.open)
 		tp.doubtful = false
 	}
@@ -163,14 +206,14 @@ func (p *applyPlan) assign(index, size int) {
 	}
 	tp := p.tables[kind.table]
 	if tp == nil {
-		tp = &tablePlan{last: map[string]place{}, open: map[*groupKind]int{}}
+		tp = &tablePlan{last: newPlaceMap(), open: map[*groupKind]int{}}
 		p.tables[kind.table] = tp
 	}
 	key, certain := p.keyBytes(c)
 	if !certain {
 		tp.doubtful = true
 	}
-	former, seen := tp.last[string(key)]
+	former, seen := tp.last.get(key)
 	at, ok := tp.open[kind]
 	if ok && p.mayJoin(kind, at, tp, former, seen) {
 		g := p.groups[at]
@@ -181,14 +224,14 @@ func (p *applyPlan) assign(index, size int) {
 		case seen && former.group == at: // in a group of its own
 		case len(g.items) < kind.most() && g.bytes < planBytes/4:
 			g.items, g.bytes = append(g.items, index), g.bytes+size
-			tp.last[string(key)] = place{at, len(g.items) - 1}
+			tp.last.set(key, place{at, len(g.items) - 1})
 			return
 		}
 	}
 	g := p.newGroup(kind)
 	g.items, g.bytes = append(g.items, index), size
 	tp.open[kind] = len(p.groups) - 1
-	tp.last[string(key)] = place{len(p.groups) - 1, 0}
+	tp.last.set(key, place{len(p.groups) - 1, 0})
 	if kind.rekey {
 		// The row has two keys in this statement; the other one is not in last.
 		tp.doubtful = true
