@@ -323,6 +323,9 @@ func (a *assembler) recycle(tx *transaction) {
 
 // keepalive says that everything that committed before end was sent.
 func (a *assembler) keepalive(end pgoutput.LSN) error {
+	if a.cur != nil && !a.streaming {
+		return nil // a transaction is on its way
+	}
 	if a.last != 0 && end >= a.done {
 		return a.gap()
 	}

@@ -155,6 +155,10 @@ from pg_replication_slots s left join pg_stat_activity a on a.pid = s.active_pid
 }
 
 func (c *check) published(ctx context.Context) (bool, error) {
+	if c.o.opts.Outbox && !c.conn.identity.Outbox {
+		c.bad("waybill outbox install "+c.o.pipeline(), "no outbox is installed in database %s", c.conn.identity.Database)
+		return false, nil
+	}
 	var exists bool
 	if err := c.conn.QueryRow(ctx, `select exists (select from pg_publication where pubname = $1)`, c.publication).Scan(&exists); err != nil {
 		return false, err

@@ -226,15 +226,41 @@ func (o *Reader) dropSlot(ctx context.Context, c *sideConn, name string) error {
 	})
 }
 
-// Uninstall removes the streams' slots, publications and registrations.
+// uninstallSQL removes what nobody needs any more.
+const uninstallSQL = `do $$ begin
+  if to_regclass('waybill.slot') is not null and not exists (select from waybill.slot) then
+    drop table waybill.slot;
+  end if;
+end $$`
+
+// Uninstall removes the streams' slots, publications and registrations, and with the last of them
+// the table, the outbox where that is read, and the schema if nothing else is in it.
 func (o *Reader) Uninstall(ctx context.Context, streams ...string) error {
 	for _, stream := range streams {
 		if err := o.Drop(ctx, stream); err != nil {
 			return err
 		}
 	}
-	return nil
+	err := o.administer(ctx, func(c *sideConn) error {
+		_, err := c.Exec(ctx, uninstallSQL)
+		return server.Classify(err, "uninstall from database "+c.identity.Database)
+	})
+	if err != nil {
+		return err
+	}
+	if o.opts.Outbox {
+		return o.poller().Uninstall(ctx, streams...)
+	}
+	return o.administer(ctx, func(c *sideConn) error {
+		if _, err := c.Exec(ctx, "drop schema if exists waybill"); err != nil && server.Code(err) != stillInUse {
+			return server.Classify(err, "uninstall from database "+c.identity.Database)
+		}
+		return nil
+	})
 }
+
+// stillInUse: a schema that is not empty.
+const stillInUse = "2BP01"
 
 // Drop removes the stream's slot, its publication and its registration.
 func (o *Reader) Drop(ctx context.Context, stream string) error {
@@ -263,7 +289,9 @@ func (o *Reader) Drop(ctx context.Context, stream string) error {
 				return server.Classify(err, "drop publication "+publication)
 			}
 		}
-		_, err = c.Exec(ctx, `delete from waybill.slot where stream = $1`, stream)
+		if _, err = c.Exec(ctx, `delete from waybill.slot where stream = $1`, stream); err == nil && o.opts.Outbox && c.identity.Outbox {
+			_, err = c.Exec(ctx, `delete from waybill.consumer where name = $1`, stream)
+		}
 		return server.Classify(err, "forget stream "+stream)
 	})
 }

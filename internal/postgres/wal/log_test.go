@@ -287,3 +287,57 @@ func TestOutboxFromTheLog(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+// TestUninstall: nothing is left of what Install made.
+func TestUninstall(t *testing.T) {
+	for _, outbox := range []bool{false, true} {
+		s := newSource(t, `create table public.c (id int primary key)`)
+		o := s.new(func(opts *Options) { opts.Outbox = outbox })
+		for range 2 {
+			if err := o.Install(t.Context(), "test/target"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := o.Uninstall(t.Context(), "test/target"); err != nil {
+			t.Fatal(err)
+		}
+		err := o.administer(t.Context(), func(c *sideConn) error {
+			left, err := column[string](t.Context(), c, `select nspname::text from pg_namespace where nspname = 'waybill'
+union all select pubname::text from pg_publication union all select slot_name::text from pg_replication_slots where database = current_database()`)
+			if len(left) > 0 {
+				t.Errorf("outbox %v: left: %v", outbox, left)
+			}
+			return err
+		})
+		if err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// TestPurge: what is in the log may go from the outbox.
+func TestPurge(t *testing.T) {
+	s := newSource(t, "")
+	o := s.new(func(opts *Options) { opts.Outbox, opts.Tables = true, nil })
+	t.Cleanup(func() { _ = o.Close() })
+	openAt(t, o, "")
+	s.exec(t, `select waybill.emit('first', '[{"entity":"customer","op":"delete","key":{"id":1}}]')`)
+	for range 2 {
+		if err := o.side.do(t.Context(), func(c *sideConn) error { return o.purge(t.Context(), c) }); err != nil {
+			t.Fatal(err)
+		}
+		s.exec(t, `select waybill.outbox_purge(0, '0')`)
+	}
+	err := o.side.do(t.Context(), func(c *sideConn) error {
+		left, err := column[int](t.Context(), c, `select count(*)::int from waybill.outbox`)
+		if err == nil && left[0] != 0 {
+			t.Errorf("%d rows left", left[0])
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	actions, _ := drain(t, o, "")
+	wantText(t, actions, `delete customer {"id":1} {}`)
+}
