@@ -3,6 +3,7 @@ package wal
 import (
 	"context"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -146,11 +147,20 @@ func TestCheck(t *testing.T) {
 			got += fmt.Sprintf("%s | %s\n", f.What, f.Fix)
 		}
 	}
-	const want = `the source runs with fsync off: a crash may take back what was handed on | ALTER SYSTEM SET fsync = on; SELECT pg_reload_conf();
+	want := `the source runs with fsync off: a crash may take back what was handed on | ALTER SYSTEM SET fsync = on; SELECT pg_reload_conf();
 publication %[1]s lacks "public"."late" | ALTER PUBLICATION "%[1]s" ADD TABLE "public"."late";
 table public.nokey has no key: its updates and deletes are refused at the source | ALTER TABLE "public"."nokey" REPLICA IDENTITY FULL; (or, better: ALTER TABLE "public"."nokey" ADD PRIMARY KEY (…);)
 generated columns are not in the log of PostgreSQL 15: public.g.d | generate them at the target too
 `
+	err = o.side.do(t.Context(), func(c *sideConn) error {
+		if c.identity.Version >= 180000 { // has them in its log
+			want, _, _ = strings.Cut(want, "generated columns")
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
 	if got != fmt.Sprintf(want, s.slot) {
 		t.Errorf("found\n%s", got)
 	}

@@ -247,7 +247,7 @@ func (o *Reader) allBinary(ctx context.Context, c *sideConn) (bool, error) {
 
 // connect opens the stream and starts to receive.
 func (o *Reader) connect(ctx context.Context, s server.Identity, found slot, p position, after waybill.Position, binary bool) error {
-	conn, err := server.Connect(ctx, o.opts.URL, server.Options{Name: "waybill " + o.opts.Stream, Params: linkParams})
+	conn, err := server.Connect(ctx, o.opts.URL, server.Options{Name: o.side.name, Params: linkParams})
 	if err != nil {
 		return err
 	}
@@ -315,7 +315,7 @@ func (o *Reader) patiently(ctx context.Context, c *sideConn, name string, do fun
 
 // takeOverSQL ends the session that reads a slot, if it is one of this stream.
 const takeOverSQL = `select pg_terminate_backend(a.pid) from pg_replication_slots s join pg_stat_activity a on a.pid = s.active_pid
-where s.slot_name = $1 and a.application_name = left($2, 63)`
+where s.slot_name = $1 and a.application_name = $2`
 
 func (o *Reader) startSQL(version int, at pgoutput.LSN, binary bool) string {
 	protocol, streaming, messages := 1, "", ""

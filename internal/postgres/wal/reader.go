@@ -22,6 +22,8 @@ const (
 
 	// idleEvery is how often a position moves past log that holds no action.
 	idleEvery = time.Second
+	// maxName is how many bytes of a name the server keeps.
+	maxName = 63
 	// closeTimeout bounds what Close still does at the source.
 	closeTimeout = 2 * time.Second
 )
@@ -91,9 +93,10 @@ func NewReader(opts Options) *Reader {
 	if opts.Publication == "" {
 		opts.Publication = opts.Slot
 	}
+	name := "waybill " + opts.Stream
 	return &Reader{
 		opts: opts, log: opts.Log.With("stream", opts.Stream),
-		side: &side{url: opts.URL, name: "waybill " + opts.Stream, use: make(chan struct{}, 1)},
+		side: &side{url: opts.URL, name: name[:min(len(name), maxName)], use: make(chan struct{}, 1)},
 	}
 }
 
@@ -106,7 +109,7 @@ func SlotName(stream string) string {
 		}
 		return '_'
 	}, name)
-	return clean[:min(len(clean), 63)]
+	return clean[:min(len(clean), maxName)]
 }
 
 // Suppressed counts the actions that were read again though the target holds them.
