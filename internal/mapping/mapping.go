@@ -34,7 +34,8 @@ type Rule struct {
 	Only, Drop []string
 	Set        []Set
 	Where      string // CEL; empty: every row
-	// Types are the types of columns, by their source names, of rows that come without a schema.
+	// Types are the types of columns of rows that come without a schema, by their source names,
+	// and of those that Set adds.
 	Types    map[string]string
 	Children []Child
 	// Create and Evolve say for the target's table what the pipeline says otherwise.
@@ -169,7 +170,7 @@ func (c *compiler) columns() {
 		r.renamed[col.To] = true
 	}
 	for column := range r.Types {
-		if !r.passes(column) {
+		if computed := slices.ContainsFunc(r.Set, func(s Set) bool { return s.Column == column }); !computed && !r.passes(column) {
 			c.fault("types."+column, "the column does not pass: only or drop leaves it out")
 		}
 	}

@@ -377,6 +377,7 @@ func TestCompileErrors(t *testing.T) {
 }
 
 func TestTypesOf(t *testing.T) {
+	compiled(t, mapping.Rule{Entity: "c", Only: []string{"id"}, Set: []mapping.Set{{Column: "s", Expression: "'x'"}}, Types: map[string]string{"s": "text"}})
 	yes := true
 	m := compiled(t, mapping.Rule{Entity: "c", To: "d", Columns: []R{{From: "id", To: "cid"}}, Types: map[string]string{"id": "bigint"}, Create: &yes})
 	if types := m.TypesOf("d"); len(types) != 1 || types["cid"] != "bigint" || m.TypesOf("c") != nil {
