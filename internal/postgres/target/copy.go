@@ -2,6 +2,7 @@ package target
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 
@@ -59,11 +60,33 @@ func (t *applyTx) copyGroup(g *changeGroup) (done bool, err error) {
 	var pe *pgconn.PgError
 	switch {
 	case err == nil:
+		t.sameTypes(g)
 		return true, nil
 	case !errors.As(err, &pe) || t.w.link.broken():
 		return true, &lostError{err}
 	}
 	return true, &stepError{pg: pe, step: sentStep{what: stepData, kind: g.kind, action: t.w.plan.changes[g.items[0]].action}}
+}
+
+// sameTypesSQL fails where the columns are not what they were when the table's definition was read:
+// COPY takes bytes of any type for those of the column's. The copied rows' transaction has the table
+// locked, so that it cannot change afterwards.
+const sameTypesSQL = `SELECT (CASE WHEN (SELECT pg_catalog.string_agg(a.attname || ' ' || pg_catalog.format_type(a.atttypid, a.atttypmod), ',' ORDER BY a.attnum)
+	FROM pg_catalog.pg_attribute a WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped) = $2
+	THEN '1' ELSE 'waybill: the columns have changed' END)::pg_catalog.int4`
+
+func (t *applyTx) sameTypes(g *changeGroup) {
+	k := g.kind
+	if k.definition == nil {
+		for i := range k.table.columns {
+			if i > 0 {
+				k.definition = append(k.definition, ',')
+			}
+			k.definition = append(k.definition, k.table.columns[i].name+" "+k.table.columns[i].shown...)
+		}
+	}
+	step := sentStep{what: stepData, kind: k, action: t.w.plan.changes[g.items[0]].action}
+	t.query(sameTypesSQL, []uint32{oidOID, oidText}, [][]byte{binary.BigEndian.AppendUint32(nil, k.table.oid), k.definition}, step)
 }
 
 func (k *groupKind) copySQL() string {

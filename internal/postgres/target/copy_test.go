@@ -64,3 +64,21 @@ func TestCopyKeepsTriggers(t *testing.T) {
 	r.write(tMany("shown", 1, copyRows))
 	r.want("SELECT count(*) FROM base", fmt.Sprint(copyRows))
 }
+
+// COPY would take the bytes of one type for those of another.
+func TestCopySeesNewTypes(t *testing.T) {
+	r := newTarget(t, `CREATE TABLE c (id int PRIMARY KEY, v text, at timestamptz, n bigint)`)
+	many := func(from int) (changes []waybill.Change) {
+		for i := range copyRows {
+			changes = append(changes, tInsert("c", key(from+i), `{"n":5}`))
+		}
+		return changes
+	}
+	r.write(many(1))
+	r.exec("ALTER TABLE c ALTER n TYPE float8")
+	r.write(many(1001))
+	r.want("SELECT sum(n), count(*) FROM c", fmt.Sprintf("%d|%d", 10*copyRows, 2*copyRows))
+	r.exec("ALTER TABLE c RENAME TO former; CREATE TABLE c (n float8, id int PRIMARY KEY, w int)")
+	r.write(many(1))
+	r.want("SELECT sum(n), count(*) FROM c", fmt.Sprintf("%d|%d", 5*copyRows, copyRows))
+}

@@ -57,6 +57,7 @@ type groupKind struct {
 	moves            map[*groupKind]bool
 	statements       map[string][]*targetStatement
 	copy             string // COPY, once made
+	definition       []byte // the table's columns and types, once made
 	former           []byte // how the columns of passTypes travelled last: 1 as text
 }
 
