@@ -2,6 +2,7 @@ package mapping_test
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 
@@ -18,8 +19,8 @@ func (reversed) AppendJSON(dst, raw []byte) ([]byte, error) {
 	if len(raw) == 0 {
 		return dst, errors.New("no bytes")
 	}
-	for i := len(raw) - 1; i >= 0; i-- {
-		dst = append(dst, raw[i])
+	for _, c := range slices.Backward(raw) {
+		dst = append(dst, c)
 	}
 	return dst, nil
 }
