@@ -261,7 +261,7 @@ func (a *assembler) commit(tx *transaction, commit, end pgoutput.LSN, at time.Ti
 	if a.last != 0 {
 		if commit == a.last && tx.xid == a.lastXID {
 			a.last = 0
-			close(a.met)
+			defer close(a.met) // once it is counted
 		} else if commit > a.last {
 			return a.gap()
 		}
