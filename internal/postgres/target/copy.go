@@ -25,7 +25,8 @@ func (k *groupKind) mayCopy() bool {
 // copyGroup sends the group by COPY. Not done: some value has no binary form, and nothing was sent.
 func (t *applyTx) copyGroup(g *changeGroup) (done bool, err error) {
 	columns := g.kind.columns()
-	buf := append(t.w.arrays[:0], copyHead...)
+	buf := t.w.arrays[:0]
+	buf = append(buf, copyHead...)
 	for _, item := range g.items {
 		c := &t.w.plan.changes[item]
 		sources := c.sources()

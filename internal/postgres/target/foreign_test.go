@@ -33,8 +33,10 @@ func TestFactsWin(t *testing.T) {
 		{facts(tInsert("f", `{"id":1}`, `{"v":"a","w":1}`), tInsert("f", `{"id":2}`, `{"v":"b","w":2}`)), "1|a|1\n2|b|2\n7|x|7", 1},
 		{facts(tUpdate("f", `{"id":3}`, `{"id":3,"v":"c","w":3}`)), "1|a|1\n2|b|2\n3|c|3\n7|x|7", 2},
 		{facts(tUpdate("f", `{"id":4}`, `{"v":"d"}`), tDelete("f", `{"id":5}`)), "1|a|1\n2|b|2\n3|c|3\n7|x|7", 4},
-		{facts(tUpdate("f", `{"id":6}`, `{"id":8,"v":"h","w":8}`), tUpdate("f", `{"id":7}`, `{"id":9,"v":"i","w":9}`)),
-			"1|a|1\n2|b|2\n3|c|3\n8|h|8\n9|i|9", 5},
+		{
+			facts(tUpdate("f", `{"id":6}`, `{"id":8,"v":"h","w":8}`), tUpdate("f", `{"id":7}`, `{"id":9,"v":"i","w":9}`)),
+			"1|a|1\n2|b|2\n3|c|3\n8|h|8\n9|i|9", 5,
+		},
 		{facts(tInsert("f", `{"id":10}`, `{"v":"j","w":0}`), tUpdate("f", `{"id":10}`, `{"w":1}`), tDelete("f", `{"id":10}`),
 			tInsert("f", `{"id":10}`, `{"v":"k","w":2}`), tDelete("f", `{"id":8}`), tDelete("f", `{"id":9}`)), "1|a|1\n2|b|2\n3|c|3\n10|k|2", 5},
 	}

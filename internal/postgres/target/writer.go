@@ -51,11 +51,18 @@ type Options struct {
 }
 
 // Writer applies actions to tables of a PostgreSQL database and keeps the position in the
-// same transactions. It implements waybill.Writer, Dropper, Checker and Claimant.
+// same transactions. It implements waybill.Writer, Dropper, Checker, Claimant and
+// ForeignWrites.
 //
 // What an action carries arrives exactly, or the action is refused: also where the server would
 // round or cut a value, or a trigger or rule skips a row. One thing is left out: values for
 // columns that the target generates (GENERATED ALWAYS AS … STORED), which it computes itself.
+//
+// Changes with a Schema are facts of the source: an insert overwrites the row it finds, a whole update
+// inserts the one it does not find, and each such foreign write is counted with the position. They are
+// applied by the strict statements first, and again in a form that counts where those fail. Two things
+// are still refused: a row that a second unique key of a foreign row is in the way of, and an update
+// that moves a row to a key where a foreign one is.
 //
 // A stream passes through these states:
 //
