@@ -24,6 +24,7 @@ var (
 	rounds     = flag.Int("rounds", 5, "rounds of each comparison")
 	scale      = flag.Int("messages", 200_000, "messages of the outbox drained; what memory is measured over grows with it")
 	batch      = flag.Int("batch", 1000, "batch.max_actions of the engine's hops")
+	postgres   = flag.Int("postgres", 0, "major version of the servers between which PostgreSQL's own replication is the yardstick; 0: the installed one")
 	engineOnly = flag.Bool("engine-only", false, "leave the yardsticks out, for profiles")
 )
 
@@ -33,7 +34,7 @@ func TestMain(m *testing.M) { testenv.Main(m) }
 type figures struct {
 	comparisons []comparison
 	memory      []memory
-	latency     *latency
+	latencies   []*latency
 }
 
 // TestBench measures each part in a subtest of its own, so that -run can pick one. The
@@ -51,7 +52,9 @@ func TestBench(t *testing.T) {
 		{"apply", func(t *testing.T) {
 			f.comparisons = append(f.comparisons, applyPostgres(t, url), applySQLite(t))
 		}},
-		{"latency", func(t *testing.T) { f.latency = commitToVisible(t, url) }},
+		{"latency", func(t *testing.T) { f.latencies = append(f.latencies, outboxLatency(t, url)) }},
+		{"replication", func(t *testing.T) { f.comparisons = append(f.comparisons, replicate(t)...) }},
+		{"replication-latency", func(t *testing.T) { f.latencies = append(f.latencies, replicationLatency(t)...) }},
 		{"memory", func(t *testing.T) { f.memory = append(f.memory, manyActions(t, url)) }},
 		{"large", func(t *testing.T) { f.memory = append(f.memory, largeAction(t, url)...) }},
 	}
