@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"sync"
@@ -28,10 +29,35 @@ type combo struct {
 	source, target kind
 	second         kind // empty: one target
 	queue          bool
+	capture        capture
+}
+
+// capture is what is read of a PostgreSQL source.
+type capture string
+
+const (
+	polled  capture = ""        // the outbox, by polling
+	logged  capture = "log"     // the outbox, from the log
+	changed capture = "changes" // the tables, from the log
+)
+
+// yaml is what the capture adds to the source. Slots are the server's, which tests share.
+func (c capture) yaml(url string) string {
+	slot := regexp.MustCompile(`/(\w+)\?`).FindStringSubmatch(url)
+	switch c {
+	case logged:
+		return fmt.Sprintf(", capture: outbox, outbox: {read: wal}, slot: %s", slot[1])
+	case changed:
+		return fmt.Sprintf(", capture: changes, tables: [public.customer, public.phone, public.address, public.journal], slot: %s", slot[1])
+	}
+	return ", capture: outbox"
 }
 
 func (c combo) String() string {
 	s := string(c.source) + "-"
+	if c.capture != polled {
+		s += string(c.capture) + "-"
+	}
 	if c.queue {
 		s += "queue-"
 	}
@@ -57,6 +83,13 @@ var (
 		{source: sqlite, queue: true, target: postgres, second: sqlite},
 	}
 	fanned = combo{source: postgres, target: postgres, second: sqlite}
+	// read from the log
+	logs = []combo{
+		{source: postgres, capture: changed, target: postgres},
+		{source: postgres, capture: logged, target: postgres},
+		{source: postgres, capture: changed, target: sqlite},
+		{source: postgres, capture: changed, queue: true, target: postgres},
+	}
 )
 
 // scenario is a source, targets, perhaps a queue, and a pipeline "crm" between them.
@@ -100,7 +133,7 @@ func newScenarioAt(t testing.TB, c combo, sourceURL, targetURL string) *scenario
 	if c.source == postgres && sourceURL == "" {
 		sourceURL = testenv.Postgres(t).URL
 	}
-	s.source, s.from = s.open("source", c.source, sourceURL, ", capture: outbox")
+	s.source, s.from = s.open("source", c.source, sourceURL, c.capture.yaml(sourceURL))
 	if err := s.source.CreateSource(context.Background(), customers); err != nil {
 		t.Fatal(err)
 	}
@@ -231,7 +264,7 @@ func (s *scenario) catchUp(faults string) *engine {
 // load writes a workload to its end.
 func (s *scenario) load(w *judge.Workload) judge.Stats {
 	s.t.Helper()
-	w.Source, w.Customers = s.source, customers
+	w.Source, w.Customers, w.Silent = s.source, customers, s.combo.capture == changed
 	stats, err := w.Run(context.Background())
 	if err != nil {
 		s.t.Fatalf("workload: %v", err)
@@ -259,6 +292,7 @@ func (s *scenario) workloads(like *judge.Workload) (stop func() judge.Stats) {
 			w := &judge.Workload{
 				Source: s.source, Customers: customers, Seed: seed,
 				Sessions: like.Sessions, Actions: like.Actions, Pause: like.Pause, Unplugged: like.Unplugged,
+				Silent: s.combo.capture == changed,
 			}
 			var stats judge.Stats
 			stats, bad = w.Run(ctx)

@@ -27,6 +27,12 @@ var recoveryKills = []string{
 // them and the pure ones is only which connector talks to which.
 var sampled = []string{fault.ReadDone, fault.WritePosition, fault.WriteCommitted, fault.AckDone}
 
+// logPoints are those that a reader of the log passes: there is nothing to purge.
+var logPoints = []string{
+	fault.ResumeTaken, fault.OpenDone, fault.ReadDone, fault.WriteBegun, fault.WriteData, fault.WritePosition,
+	fault.WriteCommitted, fault.AckBefore, fault.AckDone, fault.LeaseRenewed,
+}
+
 // TestKillSweep kills the engine at every durable step, and again while it recovers.
 func TestKillSweep(t *testing.T) {
 	turn := 0
@@ -49,6 +55,10 @@ func TestKillSweep(t *testing.T) {
 	sweep(queued[2], sampled[1:2], killHops)
 	sweep(queued[3], sampled[2:], killHops)
 	sweep(fanned, sampled[1:3], kill)
+	sweep(logs[0], logPoints, kill)
+	sweep(logs[1], sampled, kill)
+	sweep(logs[2], sampled[1:3], kill)
+	sweep(logs[3], sampled[1:3], killHops)
 }
 
 // kill lets the engine die at the nth passage of a point, and judges what comes of it.

@@ -71,7 +71,8 @@ func (t *transaction) ids(query string, args ...any) ([]int64, error) {
 
 // emit puts what was changed since the last emit into the outbox.
 func (t *transaction) emit(name string) error {
-	if len(t.changes) == 0 {
+	if len(t.changes) == 0 || t.s.w.Silent {
+		t.changes = nil
 		return nil
 	}
 	doc, err := json.Marshal(t.changes)

@@ -27,6 +27,8 @@ type Workload struct {
 	// Unplugged expects the source to be down at times: an action that fails is given up, and
 	// the session goes on with the next.
 	Unplugged bool
+	// Silent: nothing is emitted, the tables are all there is.
+	Silent bool
 	// NoteBytes is the size of a column that nobody reads.
 	NoteBytes int
 

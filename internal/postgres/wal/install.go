@@ -191,9 +191,24 @@ func (o *Reader) lacking(ctx context.Context, c *sideConn, publication string) (
 
 // makeSlot registers the stream and makes its slot. A registration without a place says that the
 // slot was not made to the end: nothing was ever read from it.
+//
+// A slot of that name that the registration does not explain belongs to somebody else, perhaps in
+// another database of the server, and stays.
 func (o *Reader) makeSlot(ctx context.Context, c *sideConn, name, publication, stream string) error {
+	var database string
+	var known bool
+	err := c.QueryRow(ctx, `select coalesce(database, '')::text, coalesce(database = current_database(), false) and
+  exists (select from waybill.slot w where w.stream = $2 and w.slot = slot_name) from pg_replication_slots where slot_name = $1`,
+		name, stream).Scan(&database, &known)
+	switch {
+	case err != nil && !errors.Is(err, pgx.ErrNoRows):
+		return server.Classify(err, "look for slot "+name)
+	case err == nil && !known:
+		return fmt.Errorf("the server has a slot %s already (database %s), which was not made for stream %s; name another one under `slot` in the configuration",
+			name, database, stream)
+	}
 	var done bool
-	err := c.QueryRow(ctx, `insert into waybill.slot as s (stream, slot, publication, start_lsn) values ($1, $2, $3, '0/0')
+	err = c.QueryRow(ctx, `insert into waybill.slot as s (stream, slot, publication, start_lsn) values ($1, $2, $3, '0/0')
 on conflict (stream) do update set stream = excluded.stream returning start_lsn > '0/0'`, stream, name, publication).Scan(&done)
 	if err != nil {
 		return server.Classify(err, "register stream "+stream)
@@ -218,10 +233,11 @@ on conflict (stream) do update set stream = excluded.stream returning start_lsn 
 	return nil
 }
 
-// dropSlot drops a slot if there is one. It waits for a session that just ended to give it back.
+// dropSlot drops a slot if this database has it. It waits for a session that just ended to give it back.
 func (o *Reader) dropSlot(ctx context.Context, c *sideConn, name string) error {
 	return o.patiently(ctx, c, name, func() error {
-		_, err := c.Exec(ctx, `select pg_drop_replication_slot(slot_name) from pg_replication_slots where slot_name = $1`, name)
+		_, err := c.Exec(ctx, `select pg_drop_replication_slot(slot_name) from pg_replication_slots
+where slot_name = $1 and database = current_database()`, name)
 		return server.Classify(err, "drop slot "+name)
 	})
 }

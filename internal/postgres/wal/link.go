@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5/pgproto3"
 
 	"github.com/waybill-data/waybill"
+	"github.com/waybill-data/waybill/internal/fault"
 	"github.com/waybill-data/waybill/internal/postgres/pgoutput"
 	"github.com/waybill-data/waybill/internal/postgres/server"
 )
@@ -184,6 +185,9 @@ func (l *link) report(ctx context.Context) {
 		acked := l.acked.Load()
 		if err := l.status(pgoutput.LSN(acked)); err != nil {
 			return // the receiver notices
+		}
+		if acked != sent {
+			fault.Hit(fault.AckDone)
 		}
 		sent, sentAt = acked, time.Now()
 		if quit {
