@@ -158,7 +158,14 @@ func (w *plain) move(ctx context.Context, tx *sql.Tx, b waybill.Batch, seq uint6
 	if w.flaw == "no fence" {
 		where = ` where stream = ? and ?||? is not null`
 	}
-	r, err := tx.ExecContext(ctx, `update waybill_position set position = ?, applied = ?, seq = ?`+where, b.Upto, seq, seq, w.stream, w.at, w.epoch)
+	empty := 0
+	for i := range b.Actions {
+		if c := b.Actions[i].Changes; c == nil || c.Len() == 0 {
+			empty++
+		}
+	}
+	r, err := tx.ExecContext(ctx, `update waybill_position set position = ?, applied = applied + ?, filtered = filtered + ?, seq = ?`+where,
+		b.Upto, len(b.Actions)-empty, empty, seq, w.stream, w.at, w.epoch)
 	if err != nil {
 		return waybill.AsTransient(err)
 	}
