@@ -77,7 +77,7 @@ func heldNow(dir string) (string, error) {
 	}
 	defer f.Close() //nolint:errcheck // it was only read
 	if free, err := flock.Try(f, flock.Shared); free || err != nil {
-		return "", nil //nolint:nilerr // free, or a file system without flock, which the engine will name
+		return "", nil // free, or a file system without flock, which the engine will name
 	}
 	return strings.TrimPrefix(heldBy(dir, f).Error(), waybill.ErrHeld.Error()+": "), nil
 }

@@ -174,6 +174,10 @@ func (w *Writer) define(ctx context.Context, e *refusedError) (done bool, err er
 	if err != nil {
 		return false, err
 	}
+	if e.cured(t) {
+		w.forgetTables()
+		return true, nil
+	}
 	d := &definition{w: w, s: c.Schema, table: &targetTable{schema: schema, name: name}}
 	switch {
 	case t == nil && create:

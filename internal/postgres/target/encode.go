@@ -374,11 +374,18 @@ type refusedChange struct {
 	change         *plannedChange // where known
 	reason, remedy string
 	schema         bool // it depends on the tables' definition
+	noTable        bool
+	noColumn       string // the name of one that the table lacks
+}
+
+// cured tells whether the table has what was missing by now: another stream may have made it.
+func (r *refusedChange) cured(t *targetTable) bool {
+	return t != nil && (r.noTable || r.noColumn != "" && t.column(r.noColumn) >= 0)
 }
 
 func unknownColumn(t *targetTable, name string) *refusedChange {
 	return &refusedChange{
-		schema: true,
+		schema: true, noColumn: name,
 		reason: "table " + t.schema + "." + t.name + " has no column " + name,
 		remedy: "ALTER TABLE " + t.ident() + " ADD COLUMN " + server.Quote(name) + " …",
 	}

@@ -20,8 +20,9 @@ func unknownTable(s *targetSchema, entity string) *refusedChange {
 		return &refusedChange{reason: why, remedy: "name the entity after a table of the data, or set the target's schema to theirs"}
 	}
 	return &refusedChange{
-		reason: fmt.Sprintf("table %s.%s does not exist", schema, table),
-		remedy: "create it, or set the target's schema",
+		noTable: true,
+		reason:  fmt.Sprintf("table %s.%s does not exist", schema, table),
+		remedy:  "create it, or set the target's schema",
 	}
 }
 
