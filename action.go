@@ -107,6 +107,14 @@ type Action struct {
 	Size int
 }
 
+// Len is the number of changes; 0 where the action says nothing of them.
+func (a *Action) Len() int {
+	if a.Changes == nil {
+		return 0
+	}
+	return a.Changes.Len()
+}
+
 // Position is where to resume after an action. It is opaque to everyone but the stream
 // that made it, comparable only for equality, valid UTF-8, and begins with the version of
 // its format. The zero Position stands before the oldest retained action.

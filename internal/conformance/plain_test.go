@@ -124,7 +124,7 @@ func (w *plain) Write(ctx context.Context, b waybill.Batch) error {
 	}
 	seq := w.seq
 	for _, a := range w.arrange(b.Actions) {
-		if a.Changes.Len() > 0 || w.flaw != "empty action not counted" {
+		if a.Len() > 0 || w.flaw != "empty action not counted" {
 			seq++
 		}
 		n := 0
@@ -160,7 +160,7 @@ func (w *plain) move(ctx context.Context, tx *sql.Tx, b waybill.Batch, seq uint6
 	}
 	empty := 0
 	for i := range b.Actions {
-		if c := b.Actions[i].Changes; c == nil || c.Len() == 0 {
+		if b.Actions[i].Len() == 0 {
 			empty++
 		}
 	}

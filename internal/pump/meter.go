@@ -323,9 +323,9 @@ func (m *Meter) wrote(b *waybill.Batch) {
 	s.Actions += uint64(len(b.Actions))
 	for i := range b.Actions {
 		a := &b.Actions[i]
-		s.Changes += uint64(a.Changes.Len())
+		s.Changes += uint64(a.Len())
 		s.Bytes += uint64(a.Size)
-		if a.Changes.Len() == 0 {
+		if a.Len() == 0 {
 			s.Filtered++
 		}
 		m.latency(max(0, now.Sub(a.Time).Seconds()))

@@ -102,7 +102,7 @@ func (w *Writer) move(ctx context.Context, b *waybill.Batch) error {
 	const set = `UPDATE waybill_position SET position = ?, seq = ?, applied = applied + ?, filtered = filtered + ?, foreign_writes = foreign_writes + ?, updated_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now') WHERE stream = ?`
 	empty := 0 // what a mapping has emptied
 	for i := range b.Actions {
-		if c := b.Actions[i].Changes; c == nil || c.Len() == 0 {
+		if b.Actions[i].Len() == 0 {
 			empty++
 		}
 	}

@@ -156,7 +156,7 @@ func (t *applyTx) position(b waybill.Batch) {
 	fence := moveFence
 	seq, empty := int64(b.LastSeq(w.seq)), int64(0) // an action without changes counts as filtered
 	for i := range b.Actions {
-		if c := b.Actions[i].Changes; c == nil || c.Len() == 0 {
+		if b.Actions[i].Len() == 0 {
 			empty++
 		}
 	}

@@ -287,7 +287,7 @@ func (a *assembler) commit(tx *transaction, commit, end pgoutput.LSN, at time.Ti
 		}
 		a.recycle(tx)
 		it.action.Size = tx.size
-		if it.action.Changes.Len() == 0 {
+		if it.action.Len() == 0 {
 			a.passed(end)
 			return nil
 		}
