@@ -211,31 +211,6 @@ func TestUnackedAgain(t *testing.T) {
 	wantGap(t, o, at)
 }
 
-// TestIdleMoves: the position follows a log in which nothing is for the stream.
-func TestIdleMoves(t *testing.T) {
-	s := newSource(t, `create table c (id int primary key); create unlogged table other (id int)`)
-	o := s.open(t, "")
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
-	defer cancel()
-	before, _ := drain(t, o, "")
-	if len(before) != 0 {
-		t.Fatal("actions from nowhere")
-	}
-	at := o.token
-	s.exec(t, `select pg_logical_emit_message(true, 'else', 'x')`)
-	b, err := o.Next(ctx)
-	if err != nil || len(b.Actions) != 0 || b.After != at || b.Upto == at {
-		t.Fatalf("%+v %v", b, err)
-	}
-	if err := o.Ack(ctx, b.Upto); err != nil {
-		t.Fatal(err)
-	}
-	until(t, func() bool {
-		r, err := o.Retained(ctx)
-		return err == nil && r.Active && r.Status == "reserved" && o.acked.Load() > 0 && r.Unconfirmed < 1<<20
-	})
-}
-
 func until(t testing.TB, ok func() bool) {
 	t.Helper()
 	deadline := time.Now().Add(20 * time.Second)

@@ -58,13 +58,18 @@ where slot_name = $1 and pg_current_wal_lsn() - confirmed_flush_lsn > $2`, o.opt
 	return server.Classify(err, "write a heartbeat")
 }
 
+// purgeSQL registers that all is in the log that can be seen now, if there is anything to purge.
+const purgeSQL = `insert into waybill.consumer as c (name, floor) select $1, pg_current_snapshot()
+where not exists (select from waybill.consumer c where c.name = $1
+  and not exists (select from waybill.outbox_order o where o.xid >= pg_snapshot_xmax(c.floor))
+  and not exists (select from pg_snapshot_xip(c.floor) x join waybill.outbox_order o on o.xid = x))
+on conflict (name) do update set floor = excluded.floor, updated_at = clock_timestamp()`
+
 // purge lets the outbox's tables be emptied of what the log holds: the slot keeps that.
 func (o *Reader) purge(ctx context.Context, c *sideConn) error {
-	_, err := c.Exec(ctx, `insert into waybill.consumer as c (name, floor) values ($1, pg_current_snapshot())
-on conflict (name) do update set floor = excluded.floor, updated_at = clock_timestamp()`, o.opts.Stream)
-	if err != nil {
+	if _, err := c.Exec(ctx, purgeSQL, o.opts.Stream); err != nil {
 		return server.Classify(err, "register consumer "+o.opts.Stream)
 	}
-	_, err = c.Exec(ctx, `select waybill.outbox_purge(8388608, '10 s')`)
+	_, err := c.Exec(ctx, `select waybill.outbox_purge(8388608, '10 s')`)
 	return server.Classify(err, "purge the outbox")
 }

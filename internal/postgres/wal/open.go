@@ -251,7 +251,7 @@ func (o *Reader) connect(ctx context.Context, s server.Identity, found slot, p p
 	if err != nil {
 		return err
 	}
-	l := &link{conn: conn, pg: conn.PgConn(), queue: newQueue(2 * o.opts.MaxBytes), acked: &o.acked}
+	l := &link{conn: conn, pg: conn.PgConn(), queue: newQueue(2*o.opts.MaxBytes, max(p.lsn, found.confirmed)), acked: &o.acked}
 	if err := o.forked(ctx, l, p, s.Timeline); err != nil {
 		l.stop(false)
 		return err
@@ -271,6 +271,7 @@ func (o *Reader) connect(ctx context.Context, s server.Identity, found slot, p p
 	a := o.assembler(l, found, p, binary)
 	meet := a.last != 0
 	l.start(a, o.maintain)
+	o.receiving.Store(l.queue)
 	if !meet {
 		return nil
 	}
@@ -282,8 +283,7 @@ func (o *Reader) connect(ctx context.Context, s server.Identity, found slot, p p
 	case <-ctx.Done():
 		err = ctx.Err()
 	}
-	l.stop(false)
-	o.link = nil
+	o.unlink(false)
 	return err
 }
 

@@ -27,12 +27,13 @@ type queue struct {
 	items []item
 	bytes int64
 	idle  pgoutput.LSN // up to here no action follows the items
+	last  pgoutput.LSN // end of the newest action that was put, or where reading began
 	err   error        // what follows them
 	ended bool         // nothing is taken any more
 }
 
-func newQueue(bound int64) *queue {
-	return &queue{bound: bound, wake: make(chan struct{}, 1), room: make(chan struct{}, 1)}
+func newQueue(bound int64, begin pgoutput.LSN) *queue {
+	return &queue{bound: bound, last: begin, wake: make(chan struct{}, 1), room: make(chan struct{}, 1)}
 }
 
 func signal(c chan struct{}) {
@@ -56,7 +57,7 @@ func (q *queue) put(ctx context.Context, it item) error {
 	}
 	q.items = append(q.items, it)
 	q.bytes += int64(it.action.Size)
-	q.idle = max(q.idle, it.end)
+	q.idle, q.last = max(q.idle, it.end), it.end
 	q.mu.Unlock()
 	signal(q.wake)
 	return nil

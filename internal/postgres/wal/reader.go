@@ -11,7 +11,6 @@ import (
 
 	"github.com/waybill-data/waybill"
 	"github.com/waybill-data/waybill/internal/postgres/pgoutput"
-	"github.com/waybill-data/waybill/internal/postgres/server"
 )
 
 const (
@@ -20,8 +19,10 @@ const (
 	defaultMaxActions = 1000
 	defaultMaxBytes   = 4 << 20
 
-	// idleEvery is how often a position moves past log that holds no action.
-	idleEvery = time.Second
+	// idleEvery is how often a position moves past log that holds no action, if it is at least
+	// idleBytes: less is soon read again, and the target may well write to the same log.
+	idleEvery = 10 * time.Second
+	idleBytes = 64 << 10
 	// maxName is how many bytes of a name the server keeps.
 	maxName = 63
 	// closeTimeout bounds what Close still does at the source.
@@ -71,9 +72,12 @@ type Reader struct {
 	text    bool      // binary values are not possible
 	opened  bool
 
+	idleEvery time.Duration
+
 	suppressed atomic.Uint64
-	head       atomic.Uint64 // the highest head that was asked for
-	acked      atomic.Uint64 // LSN
+	head       atomic.Uint64         // the highest head that Next is to pass
+	acked      atomic.Uint64         // LSN
+	receiving  atomic.Pointer[queue] // of link
 }
 
 // NewReader makes a reader; it connects in Open.
@@ -95,7 +99,7 @@ func NewReader(opts Options) *Reader {
 	}
 	name := "waybill " + opts.Stream
 	return &Reader{
-		opts: opts, log: opts.Log.With("stream", opts.Stream),
+		opts: opts, log: opts.Log.With("stream", opts.Stream), idleEvery: idleEvery,
 		side: &side{url: opts.URL, name: name[:min(len(name), maxName)], use: make(chan struct{}, 1)},
 	}
 }
@@ -133,8 +137,10 @@ func (o *Reader) Next(ctx context.Context) (waybill.Batch, error) {
 		wait := time.Duration(-1)
 		if idle > o.at.lsn {
 			head := pgoutput.LSN(o.head.Load())
-			wait = idleEvery - time.Since(o.movedAt)
-			if wait <= 0 || head > o.at.lsn && idle >= head {
+			if idle-o.at.lsn >= idleBytes {
+				wait = max(o.idleEvery-time.Since(o.movedAt), 0)
+			}
+			if wait == 0 || head > o.at.lsn && idle >= head {
 				return o.move(idle), nil
 			}
 		}
@@ -157,8 +163,7 @@ func (o *Reader) broken(ctx context.Context, err error) error {
 		o.text = true
 		err = waybill.AsTransient(err)
 	}
-	o.link.stop(false)
-	o.link = nil
+	o.unlink(false)
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
@@ -209,56 +214,20 @@ func (o *Reader) Ack(_ context.Context, p waybill.Position) error {
 	}
 }
 
-// Head writes a mark to the log (before PostgreSQL 14: looks where the log ends), which Next
-// passes soon.
-func (o *Reader) Head(ctx context.Context) (waybill.Position, error) {
-	var p position
-	err := o.side.do(ctx, func(c *sideConn) error {
-		// The place is that before the mark: it may be the end of the newest action.
-		sql := `with place as materialized (select pg_current_wal_insert_lsn() as lsn)
-select lsn::text from place where pg_logical_emit_message(true, 'waybill.head', lsn::text) is not null`
-		if c.identity.Version < 140000 {
-			sql = `select pg_current_wal_flush_lsn()::text`
-		}
-		var text string
-		if err := c.QueryRow(ctx, sql).Scan(&text); err != nil {
-			return server.Classify(err, "find the end of the source's log")
-		}
-		var err error
-		p.lsn, err = pgoutput.ParseLSN(text)
-		p.source, p.timeline = c.identity.Source, c.identity.Timeline
-		return err
-	})
-	if err != nil {
-		return "", err
-	}
-	for {
-		old := o.head.Load()
-		if uint64(p.lsn) <= old || o.head.CompareAndSwap(old, uint64(p.lsn)) {
-			break
-		}
-	}
-	return p.encode(), nil
-}
-
-// Reached compares the places in the log.
-func (o *Reader) Reached(p, head waybill.Position) bool {
-	a, err := decodePosition(p)
-	if err != nil {
-		return false
-	}
-	b, err := decodePosition(head)
-	return err == nil && a.lsn >= b.lsn
-}
-
 // Close reports the last acknowledgement, ends the replication and disconnects.
 func (o *Reader) Close() error {
 	if o.link != nil {
-		o.link.stop(true)
-		o.link = nil
+		o.unlink(true)
 	}
 	o.side.close()
 	return nil
+}
+
+// unlink ends the replication; see link.stop.
+func (o *Reader) unlink(orderly bool) {
+	o.receiving.Store(nil)
+	o.link.stop(orderly)
+	o.link = nil
 }
 
 // Claims says what reading this log contributes to a pipeline's promise.
