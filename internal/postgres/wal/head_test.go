@@ -138,6 +138,21 @@ func TestHeadFlushes(t *testing.T) {
 		if _, err := conn.Exec(t.Context(), `insert into o values (2)`); err != nil {
 			t.Fatal(err)
 		}
+		head, err := o.Head(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		p, err := decodePosition(head)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var flushed bool
+		if err := conn.QueryRow(t.Context(), `select pg_current_wal_flush_lsn() >= $1::text::pg_lsn`, p.lsn.String()).Scan(&flushed); err != nil {
+			t.Fatal(err)
+		}
+		if !flushed {
+			t.Fatalf("the head %s may be reached any time: the server has not flushed that", head)
+		}
 		if actions, at = drain(t, o, at); len(actions) != 0 {
 			t.Fatalf("%d actions from nowhere", len(actions))
 		}
