@@ -26,38 +26,40 @@ var (
 	pure         = combos[:2]
 	fromPostgres = combos[2:3]
 	toPostgres   = combos[3:4]
+	fromLog      = logs[:1]
+	pureOrLog    = slices.Concat(pure, fromLog)
 )
 
 var breakages = []breakage{
-	{fault.AckEarly, pure, func(s *scenario, broken string) string {
+	{fault.AckEarly, pureOrLog, func(s *scenario, broken string) string {
 		mend := s.refuseCity()
 		s.load(&judge.Workload{Sessions: 1, Actions: 60, Seed: 1})
 		s.catchUp(broken).want(1)
 		mend()
 		return s.finish("")
 	}},
-	{fault.PositionApart, pure, func(s *scenario, broken string) string {
+	{fault.PositionApart, pureOrLog, func(s *scenario, broken string) string {
 		s.load(&judge.Workload{Sessions: 2, Actions: 20, Seed: 1, Upserts: true})
 		if complaint := s.killedAt("write.position:2", broken); complaint != "" {
 			return complaint
 		}
 		return s.finish("")
 	}},
-	{fault.PositionFirst, pure, func(s *scenario, broken string) string {
+	{fault.PositionFirst, pureOrLog, func(s *scenario, broken string) string {
 		s.load(&judge.Workload{Sessions: 2, Actions: 20, Seed: 1, Upserts: true})
 		if complaint := s.killedAt("write.data:2", broken); complaint != "" {
 			return complaint
 		}
 		return s.finish("")
 	}},
-	{fault.SkipOnError, pure, func(s *scenario, broken string) string {
+	{fault.SkipOnError, pureOrLog, func(s *scenario, broken string) string {
 		mend := s.refuseCity()
 		s.load(&judge.Workload{Sessions: 1, Actions: 60, Seed: 1})
 		s.catchUp(broken).end()
 		mend()
 		return s.finish("")
 	}},
-	{fault.SplitAction, pure, func(s *scenario, broken string) string {
+	{fault.SplitAction, pureOrLog, func(s *scenario, broken string) string {
 		s.load(&judge.Workload{Sessions: 2, Actions: 20, Seed: 1})
 		if complaint := s.killedAt("write.position:2", broken); complaint != "" {
 			return complaint
@@ -67,7 +69,7 @@ var breakages = []breakage{
 		}
 		return s.finish("")
 	}},
-	{fault.NoFence, pure, zombieWrites},
+	{fault.NoFence, pureOrLog, zombieWrites},
 	{fault.OrderByID, fromPostgres, func(s *scenario, broken string) string {
 		one, two := s.byHand(1), s.byHand(2)
 		one.touch(7, 1) // emits first …
@@ -86,7 +88,7 @@ var breakages = []breakage{
 		one.commit()
 		return s.finish(broken)
 	}},
-	{fault.RetryUnknown, toPostgres, func(s *scenario, broken string) string {
+	{fault.RetryUnknown, slices.Concat(toPostgres, fromLog), func(s *scenario, broken string) string {
 		s.load(&judge.Workload{Sessions: 2, Actions: 30, Seed: 1, Upserts: true})
 		proxy, url := forget(s.t, s.targets[0].url, 3)
 		forgetful := s.plan()
@@ -112,7 +114,7 @@ var breakages = []breakage{
 		return s.finish("")
 	}},
 	{fault.NoFlush, fromPostgres, unflushed},
-	{fault.IgnoreIdentity, pure, func(s *scenario, broken string) string {
+	{fault.IgnoreIdentity, pureOrLog, func(s *scenario, broken string) string {
 		other := newScenario(s.t, s.combo)
 		s.ledger(1, 10)
 		other.ledger(101, 20)

@@ -33,9 +33,11 @@ func (h *byHand) touch(customer, version int) {
 	if h.s.source.SQLite {
 		emit = fmt.Sprintf(`insert into waybill_outbox (action, changes) values ('by hand %d', '%s')`, h.action, changes)
 	}
-	for _, query := range []string{
-		fmt.Sprintf(`insert into journal values (%d, %d, %d, %[1]d, 1)`, h.action, customer, version), emit,
-	} {
+	queries := []string{fmt.Sprintf(`insert into journal values (%d, %d, %d, %[1]d, 1)`, h.action, customer, version), emit}
+	if h.s.combo.capture == changed {
+		queries = queries[:1]
+	}
+	for _, query := range queries {
 		if _, err := h.tx.Exec(query); err != nil {
 			h.s.t.Fatal(err)
 		}

@@ -56,7 +56,7 @@ func standsBy(e *engine) {
 // TestTwoEngines: two engines on one pipeline. One works, the other stands by; when the one is
 // stopped the other goes on, and back.
 func TestTwoEngines(t *testing.T) {
-	for _, c := range []combo{combos[0], combos[1], queued[0], queued[1], fanned} {
+	for _, c := range []combo{combos[0], combos[1], queued[0], queued[1], fanned, logs[0]} {
 		t.Run(c.String(), func(t *testing.T) {
 			t.Parallel()
 			s := newScenario(t, c)
@@ -129,6 +129,12 @@ var falls = []fall{
 	{combo: queued[1], fault: "stop:write.position:9", state: "state", gone: true, says: "frozen"},
 	{combo: queued[3], fault: "stop:ack.before:9", state: "rival", gone: true, says: "frozen"},
 	{combo: fanned, fault: "kill:write.data:9", state: "rival"},
+
+	// The server keeps a slot for a reader that is frozen, until somebody ends its session.
+	{combo: logs[0], fault: "kill:write.data:4", state: "rival"},
+	{combo: logs[0], fault: "stop:ack.before:4", state: "rival"},
+	{combo: logs[1], fault: "stop:write.position:4", state: "state", says: endedBackend},
+	{combo: logs[3], fault: "stop:write.position:9", state: "rival", gone: true, says: "frozen"},
 }
 
 // TestTakeover: an engine dies, or is frozen by SIGSTOP and wakes up much later, while another
