@@ -18,7 +18,8 @@ const (
 	Upsert
 	// Delete removes; a key that is already gone is no error.
 	Delete
-	// Truncate removes all rows of the entity: it has neither key nor row. Only logs yield it.
+	// Truncate removes all rows of the entity, or with a Key all that have it, many or none: such a key
+	// need not identify a row. It has no row. Logs yield it without a key, a mapping with one.
 	Truncate
 )
 
@@ -46,7 +47,7 @@ type Change struct {
 	// Entity is the type name: "customer", or "public.customer".
 	Entity string
 	Op     Op
-	// Key identifies the entity; at least one column, none null. Empty for Truncate.
+	// Key identifies the entity; at least one column, none null. A Truncate's may be empty.
 	Key Row
 	// Row is the entity after the change; a column that is absent is unchanged. Empty for
 	// Delete and Truncate. It may leave out the key's columns. Where it holds them with other values, an

@@ -81,6 +81,7 @@ func TestWriterFlaws(t *testing.T) {
 		"parents last":             "parents and children",
 		"last change per key":      "unique values that change hands",
 		"deletes last":             "one key many times",
+		"clears last":              "rows of a parent go",
 		"skip refused":             "refused: check violated",
 		"refusal without key":      "refused: unique value taken",
 		"empty batch ignored":      "batches without actions",

@@ -190,7 +190,7 @@ func (w *plain) arrange(actions []waybill.Action) []waybill.Action {
 			later = later || d.Entity == c.Entity && d.Key.Equal(c.Key)
 		}
 		switch {
-		case w.flaw == "parents last" && c.Entity == "customer", w.flaw == "deletes last" && c.Op == waybill.Delete:
+		case w.flaw == "parents last" && c.Entity == "customer", w.flaw == "deletes last" && c.Op == waybill.Delete, w.flaw == "clears last" && c.Op == waybill.Truncate:
 			last = append(last, c)
 		case w.flaw == "last change per key" && later:
 		default:
@@ -198,7 +198,7 @@ func (w *plain) arrange(actions []waybill.Action) []waybill.Action {
 		}
 	}
 	switch w.flaw {
-	case "parents last", "deletes last", "last change per key":
+	case "parents last", "deletes last", "clears last", "last change per key":
 		out := append([]waybill.Action(nil), actions...)
 		for i := range out {
 			out[i].Changes = waybill.ChangeList(nil)
@@ -259,6 +259,8 @@ func (w *plain) exec(ctx context.Context, tx *sql.Tx, c *waybill.Change) (int64,
 	var query string
 	var args []any
 	switch op {
+	case waybill.Truncate:
+		query, args = "delete from "+table+" where "+strings.Join(append(where, "true"), " and "), keys
 	case waybill.Delete:
 		query, args = "delete from "+table+" where "+strings.Join(where, " and "), keys
 	case waybill.Update:

@@ -235,6 +235,9 @@ func upsert(entity, key, row string) waybill.Change {
 
 func remove(entity, key string) waybill.Change { return Change(waybill.Delete, entity, key, "") }
 
+// clearRows removes all rows with the key, which need not identify one.
+func clearRows(entity, key string) waybill.Change { return Change(waybill.Truncate, entity, key, "") }
+
 func journal(n int) waybill.Change {
 	return insert("journal", fmt.Sprintf(`{"n":%d}`, n), `{}`)
 }

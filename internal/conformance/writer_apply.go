@@ -113,6 +113,33 @@ func applyRules() []writerRule {
 			x.want(phones, "2|home|2", "3|home|3", "3|work|1")
 			x.want(customers, "2|2|NULL|NULL", "3|3|NULL|NULL")
 		}},
+		{"rows of a parent go", func(t *testing.T, x *target) {
+			y := x.resume("me")
+			replace := func(n string, kinds ...string) []waybill.Change {
+				changes := one(clearRows("phone", `{"customer_id":`+n+`}`), upsert("customer", `{"id":`+n+`}`, `{"name":"n`+n+`"}`))
+				for i, kind := range kinds {
+					changes = append(changes, upsert("phone", `{"customer_id":`+n+`,"kind":"`+kind+`"}`, fmt.Sprintf(`{"number":"%d"}`, i)))
+				}
+				return changes
+			}
+			y.write(replace("1", "home", "work"), replace("2", "home"), replace("3")) // none was there
+			x.want(phones, "1|home|0", "1|work|1", "2|home|0")
+			y.write(replace("1", "work", "car"), replace("2"), replace("3", "home"), replace("1", "car", "sea"), replace("3", "work"))
+			x.want(phones, "1|car|0", "1|sea|1", "3|work|0")
+			y.write(one(clearRows("phone", `{"customer_id":1}`), remove("customer", `{"id":1}`)),
+				one(clearRows("phone", `{"customer_id":2}`), remove("customer", `{"id":2}`)), replace("1", "air"))
+			x.want(phones, "1|air|0", "3|work|0")
+			x.want(`select id from customer order by id`, "1", "3")
+			y.write(one( // a row that goes and comes back, and one that joins another parent
+				insert("phone", `{"customer_id":1,"kind":"x"}`, `{"number":"1"}`), clearRows("phone", `{"customer_id":1}`),
+				insert("phone", `{"customer_id":1,"kind":"x"}`, `{"number":"2"}`), update("phone", `{"customer_id":3,"kind":"work"}`, `{"customer_id":1}`),
+				clearRows("phone", `{"customer_id":3}`)))
+			x.want(phones, "1|work|0", "1|x|2")
+			y.write(one(clearRows("phone", `{"kind":"x","number":"2"}`), clearRows("phone", `{"number":"7"}`)))
+			x.want(phones, "1|work|0")
+			y.write(one(clearRows("phone", `{}`)))
+			x.want(phones)
+		}},
 		{"any order of anything", randomHistory},
 	}
 }

@@ -52,7 +52,7 @@ func (w *world) step() []waybill.Change {
 		email = ""
 	}
 	key := fmt.Sprintf(`{"id":%d}`, id)
-	switch w.rng.IntN(8) {
+	switch w.rng.IntN(9) {
 	case 0, 1:
 		if exists {
 			w.customers[id] = person{fmt.Sprint(n), old.email}
@@ -72,6 +72,8 @@ func (w *world) step() []waybill.Change {
 		return w.move(id, w.rng.IntN(6), key)
 	case 5:
 		return w.hand(id, w.rng.IntN(6))
+	case 6:
+		return append(w.clear(id), w.phone(id, w.rng.IntN(2), n)...)
 	default:
 		return w.phone(id, w.rng.IntN(2), n)
 	}
@@ -86,7 +88,19 @@ func (w *world) taken(email string, by int) bool {
 	return false
 }
 
+// clear removes all phones of a customer.
+func (w *world) clear(id int) []waybill.Change {
+	for kind := range 2 {
+		delete(w.phones, [2]int{id, kind})
+	}
+	return one(clearRows("phone", fmt.Sprintf(`{"customer_id":%d}`, id)))
+}
+
 func (w *world) removeCustomer(id int, key string) []waybill.Change {
+	if w.rng.IntN(2) == 0 {
+		delete(w.customers, id)
+		return append(w.clear(id), remove("customer", key))
+	}
 	var changes []waybill.Change
 	for kind := range 2 {
 		if _, ok := w.phones[[2]int{id, kind}]; ok {

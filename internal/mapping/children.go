@@ -15,40 +15,38 @@ type childRow struct {
 	key, row waybill.Row
 }
 
-// split tells what becomes of a child's rows with a change of their parent: those that are gone,
-// before the parent's change, and those that are there, after it.
+// split tells what becomes of a child's rows with a change of their parent: what goes, before the
+// parent's change, and what is there, after it. Where the list that was there before is known, the rows that
+// vanished from it go; else all rows of the parent do.
 func (r *rule) split(child *Child, c *waybill.Change) (gone, there []waybill.Change, err error) {
 	if c.Op == waybill.Truncate {
 		return []waybill.Change{{Entity: child.To, Op: waybill.Truncate}}, nil, nil
 	}
+	if c.Op == waybill.Delete {
+		gone, err = child.clear(c)
+		return gone, nil, err
+	}
 	list, carried := c.Row.Get(child.Field)
 	old, known := c.Before.Get(child.Field)
-	if c.Op == waybill.Update && !carried && parentMoves(child, c) {
-		if !known {
-			return nil, nil, unknownList(child, c)
-		}
-		list, carried = old, true
-	}
-	if !carried && c.Op != waybill.Delete {
+	moves := c.Op == waybill.Update && parentMoves(child, c)
+	switch {
+	case !carried && !moves:
 		return nil, nil, nil // unchanged
-	}
-	if c.Op != waybill.Insert && !known {
-		return nil, nil, unknownList(child, c)
-	}
-	var now, was []childRow
-	if c.Op != waybill.Delete {
-		below := c.Before
-		if c.Op != waybill.Update {
-			below = nil
+	case !carried && !known:
+		return nil, nil, &partialError{
+			fmt.Sprintf("which rows of %s move with it cannot be told, because the change does not say what the list %s holds", child.To, child.Field),
+			wholeRows(c),
 		}
-		if now, err = child.rows(list, c.Row, below, c.Key); err != nil {
-			return nil, nil, err
-		}
+	case !carried:
+		list = old
 	}
-	if c.Op != waybill.Insert {
-		if was, err = child.rows(old, c.Before, c.Key); err != nil {
-			return nil, nil, err
-		}
+	below := c.Before
+	if c.Op != waybill.Update {
+		below = nil
+	}
+	now, err := child.rows(list, c.Row, below, c.Key)
+	if err != nil {
+		return nil, nil, err
 	}
 	keep := make(map[string]bool, len(now))
 	for i := range now {
@@ -59,19 +57,47 @@ func (r *rule) split(child *Child, c *waybill.Change) (gone, there []waybill.Cha
 		keep[k] = true
 		there = append(there, waybill.Change{Entity: child.To, Op: waybill.Upsert, Key: now[i].key, Row: now[i].row})
 	}
+	switch {
+	case c.Op == waybill.Insert:
+	case known && !moves:
+		gone, err = child.vanished(c, old, keep)
+	default:
+		gone, err = child.clear(c)
+	}
+	return gone, there, err
+}
+
+// vanished are deletes of the rows of the former list that are not to be kept.
+func (child *Child) vanished(c *waybill.Change, old waybill.Value, keep map[string]bool) (gone []waybill.Change, err error) {
+	was, err := child.rows(old, c.Before, c.Key)
 	for i := range was {
 		if !keep[was[i].key.String()] {
 			gone = append(gone, waybill.Change{Entity: child.To, Op: waybill.Delete, Key: was[i].key})
 		}
 	}
-	return gone, there, nil
+	return gone, err
 }
 
-func unknownList(child *Child, c *waybill.Change) error {
-	return &partialError{
-		fmt.Sprintf("which rows of %s vanish cannot be told, because the change does not say what the list %s held before", child.To, child.Field),
-		wholeRows(c),
+// clear removes the rows of the parent as it was before the change.
+func (child *Child) clear(c *waybill.Change) ([]waybill.Change, error) {
+	key := make(waybill.Row, 0, len(child.Parent))
+	for _, p := range child.Parent {
+		was, ok := c.Before.Get(p.From)
+		if !ok {
+			was, ok = c.Key.Get(p.From)
+		}
+		switch {
+		case !ok:
+			return nil, &partialError{
+				fmt.Sprintf("which rows of %s go cannot be told, because the change does not say what column %s held before", child.To, p.From),
+				"have parent name columns of the key, or " + wholeRows(c),
+			}
+		case was.IsNull(): // no row has such a parent
+			return nil, nil
+		}
+		key = append(key, waybill.Column{Name: p.To, Value: was})
 	}
+	return []waybill.Change{{Entity: child.To, Op: waybill.Truncate, Key: key}}, nil
 }
 
 // parentMoves tells whether an update gives the parent other values in the columns that its
@@ -113,6 +139,9 @@ func (child *Child) rows(list waybill.Value, layers ...waybill.Row) ([]childRow,
 	if err := json.Unmarshal(value.Raw, &objects); err != nil {
 		return nil, fmt.Errorf("column %s is no JSON list", child.Field)
 	}
+	if len(objects) == 0 {
+		return nil, nil
+	}
 	parent, err := child.parent(layers)
 	if err != nil {
 		return nil, err
@@ -138,6 +167,9 @@ func (child *Child) parent(layers []waybill.Row) (waybill.Row, error) {
 				fmt.Sprintf("children.%s needs column %s, which the change leaves out", child.Field, p.From),
 				"write it with each change, and in before",
 			}
+		}
+		if value.IsNull() {
+			return nil, fmt.Errorf("column %s is null, so that nothing tells whose the rows of the list %s are", p.From, child.Field)
 		}
 		out = append(out, waybill.Column{Name: p.To, Value: value})
 	}

@@ -20,10 +20,11 @@
 // as an upsert of the whole row, or as a delete. A foreign key to an entity that where filters is
 // taken out of the schema: what it refers to may be missing.
 //
-// children replaces the list's rows with each change that carries the list. Which rows vanished
-// follows from Before; without it everything but an insert is refused. A row of a list belongs to one
-// parent: where its key does not hold the parent's, one that moves to another parent must leave the
-// first not after it joins the second.
+// children replaces the list's rows with each change that carries the list; null and the empty list
+// leave none, and a change without the list leaves them alone. Where Before tells the former list, the rows
+// that vanished from it are deleted one by one; else all rows that carry the parent's columns go
+// first (a Truncate with a key), as they do with the parent. So parent has to name columns of the
+// key, or Before to hold what it names. A row of a list belongs to one parent.
 //
 // The decorators leave the facets of what they decorate alone (waybill.As finds them). A refusal in
 // mid-batch is told after the actions before it were handed on, where the batch can be cut.

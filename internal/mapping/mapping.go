@@ -301,19 +301,6 @@ func (m *Mapping) TypesOf(entity string) map[string]string {
 	return types
 }
 
-// NeedWholeRows names the source's entities whose changes must carry full rows, and the rows before
-// them: those with where or children.
-func (m *Mapping) NeedWholeRows() []string {
-	var names []string
-	for name, r := range m.rules {
-		if r.where != nil || len(r.Children) > 0 {
-			names = append(names, name)
-		}
-	}
-	slices.Sort(names)
-	return names
-}
-
 // TableOf tells what the rule of one of the target's entities says of create and evolve; nil: nothing.
 func (m *Mapping) TableOf(entity string) (create, evolve *bool) {
 	if r := m.target[entity]; r != nil {

@@ -210,7 +210,9 @@ func (p *planner) build(ctx context.Context, c *waybill.Change) (*plan, error) {
 	case waybill.Delete:
 		main = b.remove()
 	case waybill.Truncate:
-		main = sqlText{text: "DELETE FROM " + quote(t.name)}
+		if main = b.remove(); len(b.key) == 0 {
+			main = sqlText{text: "DELETE FROM " + quote(t.name)}
+		}
 	}
 	return pl, p.prepareAll(ctx, pl, main, fallback, other)
 }

@@ -124,7 +124,7 @@ func (w *Writer) refusal(ctx context.Context, b waybill.Batch, e *stepError) err
 	case e.skipped():
 		t := e.step.kind.table
 		r.Reason, r.Remedy = fmt.Sprintf("a trigger or rule of table %s.%s skipped the row", t.schema, t.name), "let it write the row"
-		if c.Op == waybill.Delete {
+		if e.step.kind.removes() {
 			r.Reason, r.Remedy = fmt.Sprintf("a trigger or rule of table %s.%s kept the row", t.schema, t.name), "let it delete the row"
 		}
 	case e.pg.Code == "23505" && c.Op == waybill.Insert && e.step.kind.unique != nil && e.step.kind.unique.name == e.pg.ConstraintName:

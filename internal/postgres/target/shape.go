@@ -135,7 +135,7 @@ func hasAll(c *waybill.Change) bool {
 
 func (s *targetSchema) newShape(want changeShape, c *waybill.Change, t *targetTable) (*changeShape, *refusedChange) {
 	sh := &want
-	if c.Op == waybill.Truncate {
+	if c.Op == waybill.Truncate && len(c.Key) == 0 {
 		sh.kind = s.kindOf(groupKind{table: t, op: c.Op})
 		return sh, nil
 	}
@@ -175,7 +175,7 @@ func (s *targetSchema) newShape(want changeShape, c *waybill.Change, t *targetTa
 	if refused != nil {
 		return nil, refused
 	}
-	if c.Op == waybill.Delete {
+	if c.Op == waybill.Delete || c.Op == waybill.Truncate {
 		rest = nil
 	}
 	op, mode := sh.treatment(unique)
@@ -230,12 +230,12 @@ func sources(k *groupKind, key, row map[int]valueSource) []valueSource {
 	return all
 }
 
-// findKey is the unique key that changes of the table are found by; insert needs none.
+// findKey is the unique key that changes of the table are found by; insert and truncate need none.
 func (s *targetSchema) findKey(op waybill.Op, t *targetTable, key []int) (*uniqueKey, *refusedChange) {
 	sorted := slices.Clone(key)
 	slices.Sort(sorted)
 	unique := t.unique(sorted)
-	if unique != nil || op == waybill.Insert {
+	if unique != nil || op == waybill.Insert || op == waybill.Truncate {
 		return unique, nil
 	}
 	names := make([]string, len(key))
@@ -322,12 +322,10 @@ func (s *targetSchema) workOutPass(k, earlier *groupKind) bool {
 	if k.table.barrier || earlier.table.barrier || k.rekey || earlier.rekey {
 		return false
 	}
-	if k.op == waybill.Truncate || earlier.op == waybill.Truncate {
-		kin := s.kin(k.table, earlier.table)
-		return k.table != earlier.table && (kin == strangers || kin == descendant && k.op == earlier.op)
-	}
 	if k.table == earlier.table {
 		switch {
+		case k.op == waybill.Truncate || earlier.op == waybill.Truncate: // about any rows
+			return false
 		case k.inexactKey || earlier.inexactKey || k.table.selfReference || !slices.Equal(k.key, earlier.key):
 			return false
 		case k.op == waybill.Delete: // frees unique values, takes none
@@ -339,12 +337,12 @@ func (s *targetSchema) workOutPass(k, earlier *groupKind) bool {
 	case strangers:
 		return true
 	case descendant: // the earlier one is about rows that this one may need or hold
-		if k.op == waybill.Delete {
+		if k.removes() {
 			return !earlier.touchesReference
 		}
 		return earlier.op == waybill.Update && !earlier.touchesReference
 	case ancestor: // the earlier one is about rows that refer to this one's table
-		return k.op != waybill.Delete && !k.touchesReference
+		return !k.removes() && !k.touchesReference
 	}
 	return false
 }
