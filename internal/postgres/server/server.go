@@ -185,6 +185,11 @@ var remedies = map[string]string{
 	"28000": "check the user in url and the server's pg_hba.conf",
 	"3D000": "create the database or correct its name in url",
 	"42501": "grant the role what it needs; waybill check prints the statements",
+	"53100": "free space on that server's disk",
+	"53300": "raise max_connections there, or end sessions that nobody needs",
+	"53400": "raise the limit in that server's settings",
+	"55P03": "another session holds the lock",
+	"57014": "somebody cancelled it, or a statement_timeout that a trigger, a function or a pooler sets",
 }
 
 // oneLine is the text of an error on one line. The driver lists every address it tried, and
