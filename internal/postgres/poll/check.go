@@ -25,7 +25,7 @@ func (o *Reader) Check(ctx context.Context, stream string) ([]waybill.Finding, e
 		if err != nil {
 			return err
 		}
-		c := check{conn: conn, server: s, stream: stream, pipeline: o.pipeline()}
+		c := check{conn: conn, server: s, stream: stream, pipeline: o.stream.Pipeline()}
 		for _, step := range []func(context.Context) (bool, error){
 			c.checkServer, c.checkClock, c.checkDurability, c.checkInstalled, c.checkPrivileges, c.checkTriggers, c.checkConsumer,
 		} {

@@ -104,7 +104,7 @@ func (o *Reader) explainOwner(ctx context.Context, conn *pgx.Conn, s server.Iden
 	if _, rerr := conn.Exec(ctx, "rollback"); rerr != nil {
 		return server.Classify(err, doing)
 	}
-	remedy, ferr := installFix(ctx, conn, s, o.pipeline())
+	remedy, ferr := installFix(ctx, conn, s, o.stream.Pipeline())
 	if owner, oerr := outboxOwner(ctx, conn); oerr == nil && owner != "" {
 		remedy, ferr = fmt.Sprintf("the outbox belongs to role %s: let that role do it", server.Quote(owner)), nil
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -36,7 +35,7 @@ func (o *Reader) Open(ctx context.Context, after waybill.Position) error {
 	}
 	p, err := decodePosition(after)
 	if err != nil {
-		return o.gap(err.Error(), "")
+		return o.stream.Gap(err.Error(), "")
 	}
 	conn, err := server.Connect(ctx, o.opts.URL, server.Options{Name: "waybill " + o.opts.Stream, Params: readerParams})
 	if err != nil {
@@ -96,7 +95,7 @@ func (o *Reader) usable(ctx context.Context, conn *pgx.Conn, s server.Identity) 
 		}
 		return err
 	case !s.Outbox:
-		return fmt.Errorf("no outbox is installed in database %s; run waybill outbox install %s", s.Database, o.pipeline())
+		return fmt.Errorf("no outbox is installed in database %s; run waybill outbox install %s", s.Database, o.stream.Pipeline())
 	}
 	var format string
 	err := conn.QueryRow(ctx, `select value from waybill.meta where key = 'outbox.format'`).Scan(&format)
@@ -135,8 +134,8 @@ func (o *Reader) consumer(ctx context.Context, conn *pgx.Conn, after waybill.Pos
 	case errors.Is(err, pgx.ErrNoRows) && fault.Broken(fault.IgnoreIdentity):
 		return consumer{}, nil
 	case errors.Is(err, pgx.ErrNoRows):
-		return consumer{}, o.gap("the source does not know this consumer, though the target holds a position of it: "+
-			"the source was restored or replaced, or the consumer was dropped", o.startOver())
+		return consumer{}, o.stream.Gap("the source does not know this consumer, though the target holds a position of it: "+
+			"the source was restored or replaced, or the consumer was dropped", o.stream.StartOver())
 	case err != nil:
 		return consumer{}, server.Classify(err, "read consumer "+o.opts.Stream)
 	}
@@ -147,19 +146,19 @@ func (o *Reader) consumer(ctx context.Context, conn *pgx.Conn, after waybill.Pos
 // verify compares the position with what the source knows.
 func (o *Reader) verify(ctx context.Context, conn *pgx.Conn, s server.Identity, c consumer, after waybill.Position, p position) error {
 	if c.seq > p.seq {
-		return o.gap(fmt.Sprintf("the source has seen %d actions acknowledged, the target holds %d: the target was restored or replaced",
-			c.seq, p.seq), o.startOver())
+		return o.stream.Gap(fmt.Sprintf("the source has seen %d actions acknowledged, the target holds %d: the target was restored or replaced",
+			c.seq, p.seq), o.stream.StartOver())
 	}
 	if after == "" {
 		return nil
 	}
 	if p.source != s.Source {
-		return o.gap(fmt.Sprintf("the position is one of source %s, this is %s: the source was replaced or restored from a dump",
-			p.source, s.Source), o.startOver())
+		return o.stream.Gap(fmt.Sprintf("the position is one of source %s, this is %s: the source was replaced or restored from a dump",
+			p.source, s.Source), o.stream.StartOver())
 	}
 	restored := "the source was restored to an earlier state, or failed over to a server that had not received everything"
 	if p.timeline > s.Timeline {
-		return o.gap(fmt.Sprintf("the position is on timeline %d, the source on timeline %d: %s", p.timeline, s.Timeline, restored), o.startOver())
+		return o.stream.Gap(fmt.Sprintf("the position is on timeline %d, the source on timeline %d: %s", p.timeline, s.Timeline, restored), o.stream.StartOver())
 	}
 	var text string
 	if err := conn.QueryRow(ctx, `select pg_current_snapshot()::text`).Scan(&text); err != nil {
@@ -170,15 +169,15 @@ func (o *Reader) verify(ctx context.Context, conn *pgx.Conn, s server.Identity, 
 		return err
 	}
 	if !now.covers(p.to) {
-		return o.gap("the position is ahead of the source: "+restored, o.startOver())
+		return o.stream.Gap("the position is ahead of the source: "+restored, o.stream.StartOver())
 	}
 	known, err := o.known(ctx, conn, c, p)
 	if err != nil {
 		return err
 	}
 	if !known {
-		return o.gap(fmt.Sprintf("the source does not know all the actions up to %s (number %d), which the target holds: %s",
-			p.id, p.seq, restored), o.startOver())
+		return o.stream.Gap(fmt.Sprintf("the source does not know all the actions up to %s (number %d), which the target holds: %s",
+			p.id, p.seq, restored), o.stream.StartOver())
 	}
 	return nil
 }
@@ -220,20 +219,4 @@ func (p position) followingSQL() string {
 		sql += fmt.Sprintf(" where not (ord <= %d and pg_visible_in_snapshot(xid, '%s'))", p.ord, p.to)
 	}
 	return sql
-}
-
-func (o *Reader) gap(reason, remedy string) error {
-	return &waybill.GapError{Stream: o.opts.Stream, Reason: reason, Remedy: remedy}
-}
-
-// pipeline is the pipeline's name, as commands take it.
-func (o *Reader) pipeline() string {
-	if i := strings.LastIndexByte(o.opts.Stream, '/'); i >= 0 {
-		return o.opts.Stream[:i]
-	}
-	return o.opts.Stream
-}
-
-func (o *Reader) startOver() string {
-	return fmt.Sprintf("compare the two sides, then run waybill drop %s and start over", o.pipeline())
 }

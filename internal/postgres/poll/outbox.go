@@ -11,6 +11,7 @@ import (
 
 	"github.com/waybill-data/waybill"
 	"github.com/waybill-data/waybill/internal/envelope"
+	"github.com/waybill-data/waybill/internal/postgres/server"
 )
 
 // Bounds of the outbox reader.
@@ -66,7 +67,8 @@ type Options struct {
 // and the facets Backlog, Resumed, Installer, Dropper, Checker and Claimant. Backlog, like
 // Ack, Head and Reached, may be called beside Next.
 type Reader struct {
-	opts Options
+	opts   Options
+	stream server.Stream
 
 	// What the goroutine that calls Open, Next and Close uses.
 	conn       *pgx.Conn
@@ -105,7 +107,7 @@ func NewReader(opts Options) *Reader {
 	if opts.Log == nil {
 		opts.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Reader{opts: opts, wake: make(chan struct{}, 1), side: newSide(opts)}
+	return &Reader{opts: opts, stream: server.Stream(opts.Stream), wake: make(chan struct{}, 1), side: newSide(opts)}
 }
 
 // Suppressed counts the actions that Open found applied though not acknowledged.

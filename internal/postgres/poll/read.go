@@ -185,7 +185,7 @@ func (o *Reader) poll(ctx context.Context) error {
 		return err
 	}
 	if head.registered != o.registered {
-		return o.gap("the consumer was dropped while it was read", o.startOver())
+		return o.stream.Gap("the consumer was dropped while it was read", o.stream.StartOver())
 	}
 	if err := a.finish(ctx); err != nil {
 		return err

@@ -93,7 +93,7 @@ func (a *assembly) row(v [][]byte) error {
 		return fmt.Errorf("the outbox holds transaction %d, which this server has not seen: its rows were copied from another server; "+
 			"empty waybill.outbox and waybill.outbox_order", p.xid)
 	case len(v[colPart]) != 2 || len(v[colN]) != 8 || len(v[colID]) != 16 || len(v[colAt]) != 8:
-		return a.o.gap(fmt.Sprintf("the rows of transaction %d are gone from the outbox", p.xid), a.o.startOver())
+		return a.o.stream.Gap(fmt.Sprintf("the rows of transaction %d are gone from the outbox", p.xid), a.o.stream.StartOver())
 	case v[colChanges] == nil || a.named:
 		if next {
 			a.pairs = append(a.pairs, p)

@@ -173,7 +173,8 @@ func (s *side) connected(ctx context.Context) (*pgx.Conn, error) {
 	source := s.source
 	s.mu.Unlock()
 	if err == nil && source != "" && source != at.Source {
-		err = &waybill.GapError{Stream: s.opts.Stream, Reason: fmt.Sprintf("the source was %s and is %s now", source, at.Source)}
+		stream := server.Stream(s.opts.Stream)
+		err = stream.Gap(fmt.Sprintf("the source was %s and is %s now", source, at.Source), stream.StartOver())
 	}
 	if err != nil {
 		_ = conn.Close(context.WithoutCancel(ctx))
@@ -272,7 +273,8 @@ func (s *side) ackRefused(ctx context.Context, conn *pgx.Conn) error {
 		return server.Classify(err, "acknowledge at the source")
 	}
 	if !there {
-		return &waybill.GapError{Stream: s.opts.Stream, Reason: "the consumer was dropped at the source while it was read"}
+		stream := server.Stream(s.opts.Stream)
+		return stream.Gap("the consumer was dropped at the source while it was read", stream.StartOver())
 	}
 	return nil
 }

@@ -121,7 +121,7 @@ func (c *check) room(ctx context.Context) (bool, error) {
 
 func (c *check) slotState(ctx context.Context) (bool, error) {
 	if !c.exists {
-		c.warn("waybill outbox install "+c.o.pipeline(), "slot %s is not there yet: the pipeline will begin with what commits after it was made", c.slot)
+		c.warn("waybill outbox install "+c.o.stream.Pipeline(), "slot %s is not there yet: the pipeline will begin with what commits after it was made", c.slot)
 		return true, nil
 	}
 	var (
@@ -141,7 +141,7 @@ from pg_replication_slots s left join pg_stat_activity a on a.pid = s.active_pid
 		c.bad("configure another slot", "slot %s is one of plug-in %s, not pgoutput", c.slot, plugin)
 		return false, nil
 	case status == "lost":
-		c.bad(c.o.startOver(), "the server gave up the log of slot %s (max_slot_wal_keep_size)", c.slot)
+		c.bad(c.o.stream.StartOver(), "the server gave up the log of slot %s (max_slot_wal_keep_size)", c.slot)
 		return false, nil
 	case status == "unreserved":
 		c.warn("start the pipeline, or raise max_slot_wal_keep_size", "the server is about to give up the log of slot %s", c.slot)
@@ -156,7 +156,7 @@ from pg_replication_slots s left join pg_stat_activity a on a.pid = s.active_pid
 
 func (c *check) published(ctx context.Context) (bool, error) {
 	if c.o.opts.Outbox && !c.conn.identity.Outbox {
-		c.bad("waybill outbox install "+c.o.pipeline(), "no outbox is installed in database %s", c.conn.identity.Database)
+		c.bad("waybill outbox install "+c.o.stream.Pipeline(), "no outbox is installed in database %s", c.conn.identity.Database)
 		return false, nil
 	}
 	var exists bool

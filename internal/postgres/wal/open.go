@@ -41,7 +41,7 @@ func (o *Reader) Open(ctx context.Context, after waybill.Position) error {
 	}
 	p, err := decodePosition(after)
 	if err != nil {
-		return o.gap(err.Error(), "")
+		return o.stream.Gap(err.Error(), "")
 	}
 	var (
 		identity server.Identity
@@ -155,35 +155,35 @@ func (o *Reader) findSlot(ctx context.Context, c *sideConn) (slot, error) {
 // verify compares the position with what the source knows.
 func (o *Reader) verify(ctx context.Context, c *sideConn, s slot, after waybill.Position, p position) error {
 	if after != "" && p.source != c.identity.Source {
-		return o.gap(fmt.Sprintf("the position is one of source %s, this is %s: the source was replaced or restored from a dump",
-			p.source, c.identity.Source), o.startOver())
+		return o.stream.Gap(fmt.Sprintf("the position is one of source %s, this is %s: the source was replaced or restored from a dump",
+			p.source, c.identity.Source), o.stream.StartOver())
 	}
 	switch {
 	case !s.registered && s.exists && after == "":
-		return o.gap(fmt.Sprintf("the slot %s is there already, and was not made for this stream", o.opts.Slot),
+		return o.stream.Gap(fmt.Sprintf("the slot %s is there already, and was not made for this stream", o.opts.Slot),
 			fmt.Sprintf("configure another slot, or run select pg_drop_replication_slot('%s')", o.opts.Slot))
 	case !s.registered:
-		return o.gap("the source does not know this stream, though the target holds a position of it: the source was restored, or the stream was dropped",
-			o.startOver())
+		return o.stream.Gap("the source does not know this stream, though the target holds a position of it: the source was restored, or the stream was dropped",
+			o.stream.StartOver())
 	case !s.exists:
-		return o.gap(fmt.Sprintf("the slot %s is gone, and with it the log that was not read", o.opts.Slot), o.startOver())
+		return o.stream.Gap(fmt.Sprintf("the slot %s is gone, and with it the log that was not read", o.opts.Slot), o.stream.StartOver())
 	case s.status == "lost":
-		return o.gap(fmt.Sprintf("the server gave up the log of slot %s (max_slot_wal_keep_size)", o.opts.Slot), o.startOver())
+		return o.stream.Gap(fmt.Sprintf("the server gave up the log of slot %s (max_slot_wal_keep_size)", o.opts.Slot), o.stream.StartOver())
 	case s.plugin != "pgoutput":
 		return fmt.Errorf("the slot %s is one of plug-in %s, not pgoutput; configure another slot", o.opts.Slot, s.plugin)
 	case after == "" && s.confirmed > s.start:
-		return o.gap(fmt.Sprintf("the log from %s to %s was confirmed, and the target holds none of it: the target was restored or replaced",
-			s.start, s.confirmed), o.startOver())
+		return o.stream.Gap(fmt.Sprintf("the log from %s to %s was confirmed, and the target holds none of it: the target was restored or replaced",
+			s.start, s.confirmed), o.stream.StartOver())
 	case after != "" && s.confirmed > p.lsn:
-		return o.gap(fmt.Sprintf("the slot %s stands at %s, past the target's %s: the target was restored, or the slot was moved or made anew",
-			o.opts.Slot, s.confirmed, p.lsn), o.startOver())
+		return o.stream.Gap(fmt.Sprintf("the slot %s stands at %s, past the target's %s: the target was restored, or the slot was moved or made anew",
+			o.opts.Slot, s.confirmed, p.lsn), o.stream.StartOver())
 	}
 	if after == "" {
 		return nil
 	}
 	restored := "the source was restored to an earlier state, or failed over to a server that had not received everything"
 	if p.timeline > c.identity.Timeline {
-		return o.gap(fmt.Sprintf("the position is on timeline %d, the source on timeline %d: %s", p.timeline, c.identity.Timeline, restored), o.startOver())
+		return o.stream.Gap(fmt.Sprintf("the position is on timeline %d, the source on timeline %d: %s", p.timeline, c.identity.Timeline, restored), o.stream.StartOver())
 	}
 	var text string
 	if err := c.QueryRow(ctx, `select pg_current_wal_flush_lsn()::text`).Scan(&text); err != nil {
@@ -191,7 +191,7 @@ func (o *Reader) verify(ctx context.Context, c *sideConn, s slot, after waybill.
 	}
 	end, err := pgoutput.ParseLSN(text)
 	if err == nil && end < p.lsn {
-		err = o.gap(fmt.Sprintf("the position %s is ahead of the source's log, which ends at %s: %s", p.lsn, end, restored), o.startOver())
+		err = o.stream.Gap(fmt.Sprintf("the position %s is ahead of the source's log, which ends at %s: %s", p.lsn, end, restored), o.stream.StartOver())
 	}
 	return err
 }
@@ -210,8 +210,8 @@ func (o *Reader) forked(ctx context.Context, l *link, p position, now uint32) er
 		return err
 	}
 	if end, ok := pgoutput.ForkOf(history, p.timeline); !ok || end < p.lsn {
-		return o.gap(fmt.Sprintf("the source left timeline %d at %s, before the position %s: it failed over to a server that had not received everything",
-			p.timeline, end, p.lsn), o.startOver())
+		return o.stream.Gap(fmt.Sprintf("the source left timeline %d at %s, before the position %s: it failed over to a server that had not received everything",
+			p.timeline, end, p.lsn), o.stream.StartOver())
 	}
 	return nil
 }
@@ -346,8 +346,8 @@ func (o *Reader) assembler(l *link, found slot, p position, binary bool) *assemb
 		done: p.lsn, passed: l.queue.passed, describe: cat.describe, relations: map[uint32]*relation{},
 		skipped: func() { o.suppressed.Add(1) },
 		gap: func() error {
-			return o.gap(fmt.Sprintf("the log does not hold the action %s (number %d), which the target holds: the source was restored, "+
-				"or failed over to a server that had not received everything", p.id, p.seq), o.startOver())
+			return o.stream.Gap(fmt.Sprintf("the log does not hold the action %s (number %d), which the target holds: the source was restored, "+
+				"or failed over to a server that had not received everything", p.id, p.seq), o.stream.StartOver())
 		},
 	}
 	a.out = func(it item) error { return l.queue.put(a.ctx, it) }
@@ -359,20 +359,4 @@ func (o *Reader) assembler(l *link, found slot, p position, binary bool) *assemb
 		a.last = 0
 	}
 	return a
-}
-
-func (o *Reader) gap(reason, remedy string) error {
-	return &waybill.GapError{Stream: o.opts.Stream, Reason: reason, Remedy: remedy}
-}
-
-// pipeline is the pipeline's name, as commands take it.
-func (o *Reader) pipeline() string {
-	if i := strings.LastIndexByte(o.opts.Stream, '/'); i >= 0 {
-		return o.opts.Stream[:i]
-	}
-	return o.opts.Stream
-}
-
-func (o *Reader) startOver() string {
-	return fmt.Sprintf("compare the two sides, then run waybill drop %s and start over", o.pipeline())
 }

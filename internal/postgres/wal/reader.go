@@ -11,6 +11,7 @@ import (
 
 	"github.com/waybill-data/waybill"
 	"github.com/waybill-data/waybill/internal/postgres/pgoutput"
+	"github.com/waybill-data/waybill/internal/postgres/server"
 )
 
 const (
@@ -60,9 +61,10 @@ type Options struct {
 // and the facets Resumed, Retainer, Installer, Dropper, Checker and Claimant. Ack, Head, Reached
 // and Retained may be called beside Next.
 type Reader struct {
-	opts Options
-	log  *slog.Logger
-	side *side
+	opts   Options
+	stream server.Stream
+	log    *slog.Logger
+	side   *side
 
 	// What the goroutine that calls Open, Next and Close uses.
 	link    *link
@@ -99,7 +101,7 @@ func NewReader(opts Options) *Reader {
 	}
 	name := "waybill " + opts.Stream
 	return &Reader{
-		opts: opts, log: opts.Log.With("stream", opts.Stream), idleEvery: idleEvery,
+		opts: opts, stream: server.Stream(opts.Stream), log: opts.Log.With("stream", opts.Stream), idleEvery: idleEvery,
 		side: &side{url: opts.URL, name: name[:min(len(name), maxName)], use: make(chan struct{}, 1)},
 	}
 }
