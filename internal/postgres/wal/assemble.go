@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/waybill-data/waybill"
@@ -297,7 +298,9 @@ func (a *assembler) commit(tx *transaction, commit, end pgoutput.LSN, at time.Ti
 		return nil
 	}
 	if it.action.ID == "" {
-		it.action.ID = fmt.Sprintf("%s/%s/%d", a.source, commit, tx.xid)
+		id := make([]byte, 0, 64)
+		id = commit.Append(append(append(id, a.source...), '/'))
+		it.action.ID = string(strconv.AppendUint(append(id, '/'), uint64(tx.xid), 10))
 	}
 	if a.outbox {
 		tx.outbox.id = it.action.ID

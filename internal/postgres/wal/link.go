@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"sync/atomic"
 	"time"
 
@@ -27,8 +28,9 @@ const (
 // link is one replication connection. Three goroutines serve it: one receives, one, which is the
 // only one that writes, reports, and one looks after the source; stop waits for them.
 type link struct {
-	conn     *pgx.Conn
-	pg       *pgconn.PgConn
+	pg       *pgx.Conn // until begin
+	conn     net.Conn  // from then on
+	feed     *feed
 	queue    *queue
 	acked    *atomic.Uint64 // the Reader's
 	received atomic.Uint64  // LSN
@@ -50,32 +52,56 @@ var linkParams = map[string]string{
 	"bytea_output":       "hex",
 }
 
-// begin sends a replication command and waits until the stream is open.
+// begin sends a replication command and waits until the stream is open. After an error that left
+// the session alive it may be called again.
 func (l *link) begin(ctx context.Context, sql string) error {
-	stop := context.AfterFunc(ctx, func() { _ = l.pg.Conn().SetDeadline(time.Now()) })
+	if l.pg != nil {
+		hijacked, err := l.pg.PgConn().Hijack()
+		if err != nil {
+			return err
+		}
+		l.pg, l.conn, l.feed = nil, hijacked.Conn, newFeed(hijacked.Conn)
+	}
+	stop := context.AfterFunc(ctx, func() { _ = l.conn.SetDeadline(time.Now()) })
 	defer stop()
-	l.pg.Frontend().Send(&pgproto3.Query{String: sql})
-	if err := l.pg.Frontend().Flush(); err != nil {
+	if err := l.send(&pgproto3.Query{String: sql}); err != nil {
 		return err
 	}
 	var failed error
 	for {
-		msg, err := l.pg.ReceiveMessage(context.Background())
+		kind, body, err := l.feed.next()
 		if err != nil {
 			return errors.Join(ctx.Err(), err)
 		}
-		switch m := msg.(type) {
-		case *pgproto3.CopyBothResponse:
+		switch kind {
+		case copyBoth:
 			return nil
-		case *pgproto3.ErrorResponse:
-			failed = pgconn.ErrorResponseToPgError(m)
-		case *pgproto3.ReadyForQuery:
+		case errorResponse:
+			failed = serverError(body)
+		case readyForQuery:
 			if failed == nil {
 				failed = errors.New("the server does not open the stream")
 			}
 			return failed
 		}
 	}
+}
+
+// Types of messages of the server.
+const (
+	copyBoth        = 'W'
+	copyData        = 'd'
+	errorResponse   = 'E'
+	commandComplete = 'C'
+	readyForQuery   = 'Z'
+)
+
+func serverError(body []byte) error {
+	var m pgproto3.ErrorResponse
+	if err := m.Decode(body); err != nil {
+		return errMessage
+	}
+	return pgconn.ErrorResponseToPgError(&m)
 }
 
 // start begins to receive; a takes what comes, and maintain runs beside it.
@@ -102,12 +128,12 @@ func (l *link) start(a *assembler, maintain func(ctx context.Context)) {
 
 // receive takes what the server sends until the stream ends.
 func (l *link) receive(ctx context.Context, a *assembler) error {
-	stop := context.AfterFunc(ctx, func() { _ = l.pg.Conn().SetReadDeadline(time.Now()) })
+	stop := context.AfterFunc(ctx, func() { _ = l.conn.SetReadDeadline(time.Now()) })
 	defer stop()
 	var decoder pgoutput.Decoder
 	quitting := false
 	for {
-		msg, err := l.pg.ReceiveMessage(context.Background())
+		kind, body, err := l.feed.next()
 		if err != nil {
 			return server.Classify(err, "read the source's log")
 		}
@@ -116,20 +142,20 @@ func (l *link) receive(ctx context.Context, a *assembler) error {
 			quitting = true
 		default:
 		}
-		switch m := msg.(type) {
-		case *pgproto3.CopyData:
+		switch kind {
+		case copyData:
 			if quitting {
 				continue
 			}
-			if err := l.frame(a, &decoder, m.Data); err != nil {
+			if err := l.frame(a, &decoder, body); err != nil {
 				if ctx.Err() != nil {
 					return ctx.Err()
 				}
 				return err
 			}
-		case *pgproto3.ErrorResponse:
-			return server.Classify(pgconn.ErrorResponseToPgError(m), "read the source's log")
-		case *pgproto3.CommandComplete, *pgproto3.ReadyForQuery:
+		case errorResponse:
+			return server.Classify(serverError(body), "read the source's log")
+		case commandComplete, readyForQuery:
 			return waybill.AsTransient(errors.New("read the source's log: the server ended the stream"))
 		}
 	}
@@ -207,8 +233,8 @@ func (l *link) send(m pgproto3.FrontendMessage) error {
 	if err != nil {
 		return err
 	}
-	_ = l.pg.Conn().SetWriteDeadline(time.Now().Add(statusEvery))
-	_, err = l.pg.Conn().Write(b)
+	_ = l.conn.SetWriteDeadline(time.Now().Add(statusEvery))
+	_, err = l.conn.Write(b)
 	return err
 }
 
@@ -231,5 +257,10 @@ func (l *link) stop(orderly bool) {
 		<-l.reporter
 		<-l.keeper
 	}
-	server.Close(l.conn)
+	if l.pg != nil {
+		server.Close(l.pg)
+		return
+	}
+	_ = l.send(&pgproto3.Terminate{})
+	_ = l.conn.Close()
 }

@@ -113,7 +113,7 @@ func (o *Reader) usable(ctx context.Context, c *sideConn) error {
 		return server.Classify(err, "read the source's settings")
 	}
 	if level != "logical" {
-		return fmt.Errorf("the source server has wal_level %s; run ALTER SYSTEM SET wal_level = logical and restart it", level)
+		return fmt.Errorf("the source server has wal_level %s; run ALTER SYSTEM SET wal_level = logical; and restart it", level)
 	}
 	return nil
 }
@@ -172,10 +172,11 @@ func (o *Reader) verify(ctx context.Context, c *sideConn, s slot, after waybill.
 	case s.plugin != "pgoutput":
 		return fmt.Errorf("the slot %s is one of plug-in %s, not pgoutput; configure another slot", o.opts.Slot, s.plugin)
 	case after == "" && s.confirmed > s.start:
-		return o.stream.Gap(fmt.Sprintf("the log from %s to %s was confirmed, and the target holds none of it: the target was restored or replaced",
+		return o.stream.Gap(fmt.Sprintf("the log from %s to %s was confirmed, and the target holds none of it: the target was restored or replaced, "+
+			"or somebody else read the slot",
 			s.start, s.confirmed), o.stream.StartOver())
 	case after != "" && s.confirmed > p.lsn:
-		return o.stream.Gap(fmt.Sprintf("the slot %s stands at %s, past the target's %s: the target was restored, or the slot was moved or made anew",
+		return o.stream.Gap(fmt.Sprintf("the slot %s stands at %s, past the target's %s: the target was restored, or somebody else moved, read or remade the slot",
 			o.opts.Slot, s.confirmed, p.lsn), o.stream.StartOver())
 	}
 	if after == "" {
@@ -201,7 +202,7 @@ func (o *Reader) forked(ctx context.Context, l *link, p position, now uint32) er
 	if p.timeline == 0 || p.timeline == now {
 		return nil
 	}
-	results, err := l.pg.Exec(ctx, fmt.Sprintf("TIMELINE_HISTORY %d", now)).ReadAll()
+	results, err := l.pg.PgConn().Exec(ctx, fmt.Sprintf("TIMELINE_HISTORY %d", now)).ReadAll()
 	if err != nil || len(results) != 1 || len(results[0].Rows) != 1 || len(results[0].Rows[0]) != 2 {
 		return server.Classify(errors.Join(err, errors.New("no answer")), "read the source's timelines")
 	}
@@ -251,7 +252,7 @@ func (o *Reader) connect(ctx context.Context, s server.Identity, found slot, p p
 	if err != nil {
 		return err
 	}
-	l := &link{conn: conn, pg: conn.PgConn(), queue: newQueue(2*o.opts.MaxBytes, max(p.lsn, found.confirmed)), acked: &o.acked}
+	l := &link{pg: conn, queue: newQueue(2*o.opts.MaxBytes, max(p.lsn, found.confirmed)), acked: &o.acked}
 	if err := o.forked(ctx, l, p, s.Timeline); err != nil {
 		l.stop(false)
 		return err

@@ -25,6 +25,7 @@ type queue struct {
 
 	mu    sync.Mutex
 	items []item
+	usual int // items taken last
 	bytes int64
 	idle  pgoutput.LSN // up to here no action follows the items
 	last  pgoutput.LSN // end of the newest action that was put, or where reading began
@@ -54,6 +55,9 @@ func (q *queue) put(ctx context.Context, it item) error {
 			return ctx.Err()
 		}
 		q.mu.Lock()
+	}
+	if q.items == nil {
+		q.items = make([]item, 0, q.usual)
 	}
 	q.items = append(q.items, it)
 	q.bytes += int64(it.action.Size)
@@ -107,6 +111,7 @@ func (q *queue) take(maxActions int, maxBytes int64) ([]item, pgoutput.LSN, erro
 		bytes += size
 		n++
 	}
+	q.usual = n
 	taken := q.items[:n:n]
 	q.items = q.items[n:]
 	if len(q.items) == 0 {
