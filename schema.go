@@ -1,5 +1,10 @@
 package waybill
 
+import (
+	"strconv"
+	"strings"
+)
+
 // Schema describes the rows of one entity as its source knows them. Captured rows refer to
 // it (Change.Schema), so that a consumer never needs to reach the source. It is shared,
 // never modified.
@@ -29,6 +34,35 @@ type SchemaColumn struct {
 	Base string `json:"base,omitempty"`
 	// NotNull: the source holds no null in it.
 	NotNull bool `json:"notnull,omitempty"`
+}
+
+// TypeParts is the name of a type taken apart: "timestamp(3) with time zone" is the name "timestamp
+// with time zone" and the argument 3.
+type TypeParts struct {
+	Name  string // lower case, one space between words
+	Args  []int  // the numbers in brackets
+	Array bool
+}
+
+// Parts are those of Base, or of Type where there is none.
+func (c *SchemaColumn) Parts() (t TypeParts) {
+	s := c.Type
+	if c.Base != "" {
+		s = c.Base
+	}
+	s, t.Array = strings.CutSuffix(strings.ToLower(strings.TrimSpace(s)), "[]")
+	if from := strings.IndexByte(s, '('); from >= 0 {
+		if to := strings.IndexByte(s[from:], ')'); to > 0 {
+			for arg := range strings.SplitSeq(s[from+1:from+to], ",") {
+				if n, err := strconv.Atoi(strings.TrimSpace(arg)); err == nil {
+					t.Args = append(t.Args, n)
+				}
+			}
+			s = s[:from] + s[from+to+1:]
+		}
+	}
+	t.Name = strings.TrimPrefix(strings.Join(strings.Fields(s), " "), "pg_catalog.")
+	return t
 }
 
 // ForeignKey says that Columns hold the key of an Entity, in the order of its References.

@@ -5,12 +5,14 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 
 	sqlitedriver "modernc.org/sqlite"
 	lib "modernc.org/sqlite/lib"
 
 	waybill "github.com/waybill-data/waybill"
+	"github.com/waybill-data/waybill/internal/envelope"
 	"github.com/waybill-data/waybill/internal/fault"
 )
 
@@ -304,9 +306,15 @@ func (s *statement) decode(v waybill.Value) (_ waybill.Value, err error) {
 	return waybill.Value{Form: waybill.JSON, Raw: s.decoded[from:len(s.decoded):len(s.decoded)]}, nil
 }
 
-// convert is convert for the column, except that a JSON document is kept as it is written: in a
-// column of text "a" stays in its quotes.
+// convert is convert for the column, except that a JSON document is kept as it is written (in a
+// column of text "a" stays in its quotes), and that a float is one: PostgreSQL does not always write
+// the shortest decimal that stands for it (1e23 is 9.999999999999999e+22).
 func (s *source) convert(v waybill.Value) (driver.Value, string) {
+	if s.float && v.Form == waybill.JSON && s.column.affinity == double && envelope.KindOf(v.Raw) == envelope.Number {
+		if f, err := strconv.ParseFloat(view(v.Raw), 64); err == nil {
+			return f, ""
+		}
+	}
 	if s.document && v.Form == waybill.JSON && (s.column.affinity == text || s.column.affinity == none) {
 		return view(v.Raw), ""
 	}

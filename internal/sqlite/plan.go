@@ -39,8 +39,8 @@ type source struct {
 	column *column
 	index  int
 	key    bool
-	// document: the source's type is json.
-	document bool
+	// document: the source's type is json; float: one of the floating point types.
+	document, float bool
 }
 
 // maxShapes bounds the plans kept for one entity; beyond, they are made anew.
@@ -306,7 +306,8 @@ func (b *builder) columns(list []string, key bool) ([]source, error) {
 		if col.generated && !key {
 			continue
 		}
-		out = append(out, source{column: col, index: i, key: key, document: isDocument(b.schema, name)})
+		of := ofSource(b.schema, name)
+		out = append(out, source{column: col, index: i, key: key, document: of.isDocument(), float: of.isFloat()})
 	}
 	return out, nil
 }

@@ -7,66 +7,42 @@ import (
 	waybill "github.com/waybill-data/waybill"
 )
 
-// sourceType is a source's type, taken apart: "timestamp(3) with time zone" is the name
-// "timestamp with time zone" and the argument 3.
-type sourceType struct {
-	name  string // lower case
-	args  []int
-	array bool
-}
+// sourceType is a source's type, taken apart.
+type sourceType waybill.TypeParts
 
 // typeOf reads the type of a column; of a type of the user's own, the one that it is read as.
-func typeOf(c *waybill.SchemaColumn) sourceType {
-	s := c.Type
-	if c.Base != "" {
-		s = c.Base
-	}
-	var t sourceType
-	s, t.array = strings.CutSuffix(strings.ToLower(strings.TrimSpace(s)), "[]")
-	if from := strings.IndexByte(s, '('); from >= 0 {
-		if to := strings.IndexByte(s[from:], ')'); to > 0 {
-			for arg := range strings.SplitSeq(s[from+1:from+to], ",") {
-				n, err := strconv.Atoi(strings.TrimSpace(arg))
-				if err == nil {
-					t.args = append(t.args, n)
-				}
-			}
-			s = s[:from] + s[from+to+1:]
-		}
-	}
-	t.name = strings.TrimPrefix(strings.Join(strings.Fields(s), " "), "pg_catalog.")
-	return t
-}
+func typeOf(c *waybill.SchemaColumn) sourceType { return sourceType(c.Parts()) }
 
 // exactDigits is how many decimal digits always come back from a number that SQLite holds as a float.
 const exactDigits = 15
 
 // wide: a decimal type whose numbers may have more digits than a float keeps.
 func (t sourceType) wide() bool {
-	return (t.name == "numeric" || t.name == "decimal") && (len(t.args) == 0 || t.args[0] > exactDigits)
+	return (t.Name == "numeric" || t.Name == "decimal") && (len(t.Args) == 0 || t.Args[0] > exactDigits)
 }
 
-// declared is what a column of the PostgreSQL type is declared as; see the package documentation.
+// declared is what a column of the PostgreSQL type is declared as; see the package documentation. Short
+// names of types come from a mapping.
 func (t sourceType) declared() string {
-	if t.array {
+	if t.Array {
 		return "TEXT"
 	}
-	switch t.name {
-	case "smallint", "integer", "bigint", "oid", "xid", "cid":
+	switch t.Name {
+	case "smallint", "integer", "bigint", "oid", "xid", "cid", "int", "int2", "int4", "int8":
 		return "INTEGER"
-	case "real", "double precision":
+	case "real", "double precision", "float4", "float8":
 		return "REAL"
 	case "numeric", "decimal":
 		if t.wide() {
 			return "TEXT"
 		}
-		if len(t.args) > 1 {
-			return "NUMERIC(" + strconv.Itoa(t.args[0]) + "," + strconv.Itoa(t.args[1]) + ")"
+		if len(t.Args) > 1 {
+			return "NUMERIC(" + strconv.Itoa(t.Args[0]) + "," + strconv.Itoa(t.Args[1]) + ")"
 		}
-		return "NUMERIC(" + strconv.Itoa(t.args[0]) + ")"
-	case "boolean":
+		return "NUMERIC(" + strconv.Itoa(t.Args[0]) + ")"
+	case "boolean", "bool":
 		return "BOOLEAN"
-	case "bytea":
+	case "bytea", "blob":
 		return "BLOB"
 	}
 	return "TEXT"
@@ -100,24 +76,31 @@ func plainType(t string) string {
 	return t
 }
 
-// isDocument: the column holds JSON documents at the source.
-func isDocument(s *waybill.Schema, name string) bool {
+// ofSource is the type of a PostgreSQL source's column; none where that is not known.
+func ofSource(s *waybill.Schema, name string) sourceType {
 	if s == nil || s.System != "postgres" {
-		return false
+		return sourceType{}
 	}
 	for i := range s.Columns {
 		if s.Columns[i].Name == name {
-			t := typeOf(&s.Columns[i])
-			return !t.array && (t.name == "json" || t.name == "jsonb")
+			return typeOf(&s.Columns[i])
 		}
 	}
-	return false
+	return sourceType{}
+}
+
+// isDocument: the column holds JSON documents.
+func (t sourceType) isDocument() bool { return !t.Array && (t.Name == "json" || t.Name == "jsonb") }
+
+// isFloat: the column holds floats, however many digits they are written with.
+func (t sourceType) isFloat() bool {
+	return !t.Array && (t.Name == "real" || t.Name == "double precision")
 }
 
 // numbers: values of the type travel as JSON numbers or booleans.
 func (t sourceType) numbers() bool {
 	d := t.declared()
-	return !t.array && (t.wide() || d != "TEXT" && d != "BLOB")
+	return !t.Array && (t.wide() || d != "TEXT" && d != "BLOB")
 }
 
 // garbles: the column would take strings of the type for the text form of something else.
@@ -139,12 +122,12 @@ func (t sourceType) fits(c *column) bool {
 		return true
 	}
 	switch {
-	case t.array:
+	case t.Array:
 		return true
-	case t.wide(), t.name == "text", t.name == "character varying", t.name == "character", t.name == "name":
+	case t.wide(), t.Name == "text", t.Name == "character varying", t.Name == "character", t.Name == "name":
 		return false
 	case c.affinity == double:
-		return t.name != "bigint"
+		return t.Name != "bigint"
 	}
 	return true
 }
@@ -152,32 +135,32 @@ func (t sourceType) fits(c *column) bool {
 // widens: every value of the type is the same one in the other type, so that the rows that were there
 // when the source's column was changed have not changed with it.
 func (t sourceType) widens(to sourceType) bool {
-	if t.array != to.array {
+	if t.Array != to.Array {
 		return false
 	}
 	size := map[string]int{"smallint": 1, "integer": 2, "bigint": 3, "real": 11, "double precision": 12}
-	a, b := size[t.name], size[to.name]
+	a, b := size[t.Name], size[to.Name]
 	words := func(name string) bool { return name == "text" || name == "character varying" }
 	switch {
 	case a > 0 && b > 0:
 		return a <= b && (a > 10) == (b > 10)
-	case a > 0 && a < 10 && to.name == "numeric":
-		return len(to.args) == 0
-	case words(t.name) && words(to.name):
-		return len(to.args) == 0 || len(t.args) > 0 && t.args[0] <= to.args[0]
-	case t.name != to.name:
+	case a > 0 && a < 10 && to.Name == "numeric":
+		return len(to.Args) == 0
+	case words(t.Name) && words(to.Name):
+		return len(to.Args) == 0 || len(t.Args) > 0 && t.Args[0] <= to.Args[0]
+	case t.Name != to.Name:
 		return false
-	case len(to.args) == 0:
+	case len(to.Args) == 0:
 		return true
-	case t.name == "numeric" && len(t.args) > 0:
-		return t.scale() <= to.scale() && t.args[0]-t.scale() <= to.args[0]-to.scale()
+	case t.Name == "numeric" && len(t.Args) > 0:
+		return t.scale() <= to.scale() && t.Args[0]-t.scale() <= to.Args[0]-to.scale()
 	}
-	return len(t.args) > 0 && t.args[0] <= to.args[0]
+	return len(t.Args) > 0 && t.Args[0] <= to.Args[0]
 }
 
 func (t sourceType) scale() int {
-	if len(t.args) > 1 {
-		return t.args[1]
+	if len(t.Args) > 1 {
+		return t.Args[1]
 	}
 	return 0
 }
