@@ -126,6 +126,18 @@ func (a *array) walk(dst []byte, brackets [2]byte, delimiter byte, element func(
 	return dst, nil
 }
 
+// blurs tells whether a JSON array would not say where the dimensions end and the elements begin:
+// elements may be JSON arrays themselves.
+func (t *Type) blurs(deep bool) bool {
+	switch t.Element.read() {
+	case codecArray:
+		return true
+	case codecJSON, codecJSONB:
+		return deep
+	}
+	return false
+}
+
 // delimiter stands between the elements of the literal.
 func (t *Type) delimiter() byte {
 	if t.Delimiter == 0 {
@@ -166,7 +178,7 @@ func (t *Type) jsonOfArray(dst, raw []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !a.isPlain() {
+	if !a.isPlain() || t.blurs(a.dimensions > 1) {
 		text, err := t.textOfArray(nil, raw)
 		if err != nil {
 			return nil, err
@@ -228,7 +240,8 @@ func quoteWith(dst []byte, start, escapes int, escape func(byte) byte) []byte {
 
 // jsonOfLiteral appends an array's literal as a JSON array.
 func (t *Type) jsonOfLiteral(dst, raw []byte) ([]byte, error) {
-	if len(raw) > 0 && raw[0] == '[' { // a lower bound is not 1
+	// A lower bound is not 1; in a literal only braces of dimensions stand without quotes.
+	if len(raw) > 0 && raw[0] == '[' || t.blurs(bytes.HasPrefix(raw, []byte("{{"))) {
 		return appendString(dst, raw)
 	}
 	l := literal{rest: raw, delimiter: t.delimiter()}

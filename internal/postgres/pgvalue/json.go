@@ -155,8 +155,8 @@ func base64OfText(dst, raw []byte) ([]byte, error) {
 	return appendBase64(dst, bin), nil
 }
 
-// appendDocument appends a json or jsonb. The document null is refused: the literal is the SQL null
-// to whoever reads it.
+// appendDocument appends a json or jsonb, without the white space that may stand around a json. The
+// document null is refused: the literal is the SQL null to whoever reads it.
 func appendDocument(dst, raw []byte) ([]byte, error) {
 	if !utf8.Valid(raw) {
 		return nil, errUTF8
@@ -164,7 +164,7 @@ func appendDocument(dst, raw []byte) ([]byte, error) {
 	if !json.Valid(raw) {
 		return nil, errForm
 	}
-	if len(raw) >= 4 && raw[len(raw)-1] != '"' && string(bytes.TrimSpace(raw)) == "null" {
+	if raw = bytes.Trim(raw, " \t\r\n"); string(raw) == "null" {
 		return nil, errNullDocument
 	}
 	return append(dst, raw...), nil

@@ -107,9 +107,10 @@ func (t *Type) HasBinary() bool {
 // AppendJSON appends the value as JSON, as waybill.JSON asks: numbers as numbers (NaN and
 // infinities as strings), booleans, timestamptz as UTC RFC 3339 with microseconds (as text what
 // that cannot say: infinity, BC, years past 9999), bytea as base64, json and jsonb as they are
-// (but the document null as the string "null": the literal is the SQL null), arrays as JSON arrays
-// (as text where a lower bound is not 1), anything else as a string of its text form. With an
-// error dst is returned as it was.
+// without white space around them (but not the document null, which is an error: the literal is the
+// SQL null), arrays as JSON arrays (as text where a lower bound is not 1, or where dimensions could
+// be taken for elements: json and arrays within arrays), anything else as a string of its text form.
+// With an error dst is returned as it was.
 func (e *Encoding) AppendJSON(dst, raw []byte) ([]byte, error) {
 	var out []byte
 	var err error
