@@ -50,7 +50,7 @@ func (c *targetColumn) narrowed(text []byte) string {
 			return "the value is longer than 63 bytes"
 		}
 	case oidSingleChar:
-		if len(text) > 1 {
+		if len(text) > 1 && !isOctal(text) {
 			return "the value is longer than one byte"
 		}
 	case oidVarchar, oidBPChar:
@@ -60,6 +60,11 @@ func (c *targetColumn) narrowed(text []byte) string {
 		}
 	}
 	return ""
+}
+
+// isOctal tells whether the text is how the server writes a byte past 127, \351.
+func isOctal(text []byte) bool {
+	return len(text) == 4 && text[0] == '\\' && text[1]&^3 == '0' && text[2]&^7 == '0' && text[3]&^7 == '0'
 }
 
 func (c *targetColumn) narrowedFloat(text []byte) string {
