@@ -18,7 +18,7 @@ func (o *Reader) Check(ctx context.Context, stream string) ([]waybill.Finding, e
 	err := o.administer(ctx, func(conn *sideConn) error {
 		name, publication := o.names(stream)
 		c := check{o: o, conn: conn, slot: name, publication: publication}
-		for _, step := range []func(context.Context) (bool, error){c.server, c.role, c.room, c.slotState, c.published, c.identities, c.generated} {
+		for _, step := range []func(context.Context) (bool, error){c.server, c.role, c.ownSchema, c.room, c.slotState, c.published, c.identities, c.generated} {
 			further, err := step(ctx)
 			if err != nil {
 				return server.Classify(err, "look at the source")
@@ -73,24 +73,23 @@ func (c *check) server(ctx context.Context) (bool, error) {
 	}
 	if level != "logical" {
 		c.bad("ALTER SYSTEM SET wal_level = logical; then restart the server", "wal_level is %s, so that the log cannot be decoded", level)
-		return false, nil
+	} else {
+		c.good("server is a primary, PostgreSQL %d, database %s, wal_level logical", s.Version/10000, s.Database)
 	}
 	if !fsync {
 		c.warn("ALTER SYSTEM SET fsync = on; SELECT pg_reload_conf();", "the source runs with fsync off: a crash may take back what was handed on")
 	}
-	c.good("server is a primary, PostgreSQL %d, database %s, wal_level logical", s.Version/10000, s.Database)
 	return true, nil
 }
 
 func (c *check) role(ctx context.Context) (bool, error) {
 	var may bool
-	err := c.conn.QueryRow(ctx, `select rolsuper or rolreplication from pg_roles where rolname = session_user`).Scan(&may)
-	if err != nil {
+	if err := c.conn.QueryRow(ctx, mayReplicateSQL).Scan(&may); err != nil {
 		return false, err
 	}
 	if !may {
-		c.bad(fmt.Sprintf("ALTER ROLE %s REPLICATION;", server.Quote(c.conn.identity.Role)), "role %s may not replicate", c.conn.identity.Role)
-		return false, nil
+		c.bad(replicationSQL(c.conn.identity.Role), "role %s may not replicate", c.conn.identity.Role)
+		return true, nil
 	}
 	c.good("role %s may replicate", c.conn.identity.Role)
 	return true, nil
@@ -177,20 +176,27 @@ func (c *check) published(ctx context.Context) (bool, error) {
 			c.warn("correct tables in the configuration", "no table is called %s", pattern)
 		}
 	}
+	var lacking, foreign []string
+	for _, t := range tables {
+		if t.published {
+			continue
+		}
+		lacking = append(lacking, t.quoted())
+		if !t.owned && !c.o.opts.Outbox {
+			foreign = append(foreign, t.quoted())
+		}
+	}
 	if !exists {
 		if c.exists {
-			c.bad("CREATE PUBLICATION "+server.Quote(c.publication)+" FOR TABLE …", "publication %s is not there, though the slot is", c.publication)
+			c.bad(c.o.stream.StartOver(), "publication %s is not there, though the slot is: what changed since it went cannot be read", c.publication)
+		} else if len(foreign) > 0 {
+			c.bad("run as a superuser: "+c.o.createSQL(c.conn, c.publication, lacking)+";",
+				"role %s may not publish %s, which it does not own", c.conn.identity.Role, strings.Join(foreign, ", "))
 		}
 		return true, nil
 	}
-	var lacking []string
-	for _, t := range tables {
-		if !t.published {
-			lacking = append(lacking, t.quoted())
-		}
-	}
 	if len(lacking) > 0 {
-		c.bad(addSQL(c.publication, lacking)+";", "publication %s lacks %s", c.publication, strings.Join(lacking, ", "))
+		c.bad(addSQL(c.publication, lacking)+";", "publication %s lacks %s, so that changes there are not in the log", c.publication, strings.Join(lacking, ", "))
 		return true, nil
 	}
 	c.good("publication %s has %s", c.publication, server.Count(len(tables), "table"))
@@ -198,7 +204,8 @@ func (c *check) published(ctx context.Context) (bool, error) {
 }
 
 const identitiesSQL = `select c.relreplident::text, exists (select from pg_index i where i.indrelid = c.oid and i.indisprimary),
-  exists (select from pg_index i where i.indrelid = c.oid and i.indisreplident)
+  exists (select from pg_index i where i.indrelid = c.oid and i.indisreplident),
+  exists (select from pg_index i where i.indrelid = c.oid and i.indisunique and i.indisvalid and i.indpred is null and i.indexprs is null)
 from pg_class c where c.oid = $1::text::regclass`
 
 // identities looks for tables whose updates and deletes the server would refuse once they are
@@ -213,10 +220,10 @@ func (c *check) identities(ctx context.Context) (bool, error) {
 	}
 	for _, t := range tables {
 		var (
-			identity       string
-			primary, index bool
+			identity               string
+			primary, index, unique bool
 		)
-		err := c.conn.QueryRow(ctx, identitiesSQL, t.quoted()).Scan(&identity, &primary, &index)
+		err := c.conn.QueryRow(ctx, identitiesSQL, t.quoted()).Scan(&identity, &primary, &index, &unique)
 		if err != nil {
 			return false, err
 		}
@@ -224,12 +231,15 @@ func (c *check) identities(ctx context.Context) (bool, error) {
 		case identity != "f" && slices.Contains(c.o.opts.Whole, t.String()):
 			c.bad(fmt.Sprintf("ALTER TABLE %s REPLICA IDENTITY FULL;", t.quoted()),
 				"table %s has not replica identity full, so that mapping.%[1]s.where cannot tell a row that leaves it", t)
+		case identity == "f" && !unique:
+			c.warn(fmt.Sprintf("ALTER TABLE %s ADD PRIMARY KEY (…);", t.quoted()),
+				"table %s has no key: a target refuses its updates and deletes, unless it has a unique key that they hold", t)
 		case identity == "f", identity == "d" && primary, identity == "i" && index:
 		case primary:
 			c.bad(fmt.Sprintf("ALTER TABLE %s REPLICA IDENTITY DEFAULT;", t.quoted()),
 				"table %s has no replica identity: its updates and deletes are refused at the source", t)
 		default:
-			c.bad(fmt.Sprintf("ALTER TABLE %s REPLICA IDENTITY FULL; (or, better: ALTER TABLE %[1]s ADD PRIMARY KEY (…);)", t.quoted()),
+			c.bad(fmt.Sprintf("ALTER TABLE %s ADD PRIMARY KEY (…); (or ALTER TABLE %[1]s REPLICA IDENTITY FULL; where the target has a unique key)", t.quoted()),
 				"table %s has no key: its updates and deletes are refused at the source", t)
 		}
 	}

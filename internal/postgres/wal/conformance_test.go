@@ -148,8 +148,8 @@ func TestCheck(t *testing.T) {
 		}
 	}
 	want := `the source runs with fsync off: a crash may take back what was handed on | ALTER SYSTEM SET fsync = on; SELECT pg_reload_conf();
-publication %[1]s lacks "public"."late" | ALTER PUBLICATION "%[1]s" ADD TABLE "public"."late";
-table public.nokey has no key: its updates and deletes are refused at the source | ALTER TABLE "public"."nokey" REPLICA IDENTITY FULL; (or, better: ALTER TABLE "public"."nokey" ADD PRIMARY KEY (…);)
+publication %[1]s lacks "public"."late", so that changes there are not in the log | ALTER PUBLICATION "%[1]s" ADD TABLE "public"."late";
+table public.nokey has no key: its updates and deletes are refused at the source | ALTER TABLE "public"."nokey" ADD PRIMARY KEY (…); (or ALTER TABLE "public"."nokey" REPLICA IDENTITY FULL; where the target has a unique key)
 generated columns are not in the log of PostgreSQL 15: public.g.d | generate them at the target too
 `
 	err = o.side.do(t.Context(), func(c *sideConn) error {

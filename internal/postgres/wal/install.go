@@ -82,12 +82,14 @@ func (o *Reader) install(ctx context.Context, c *sideConn, name, publication, st
 		_, _ = c.Exec(context.WithoutCancel(ctx), strings.Replace(lock, "_lock", "_unlock", 1))
 	}()
 	var there bool
-	err := c.QueryRow(ctx, `select to_regclass('waybill.slot') is not null`).Scan(&there)
-	if err == nil && !there {
-		_, err = c.PgConn().Exec(ctx, slotTableSQL).ReadAll()
+	if err := c.QueryRow(ctx, `select to_regclass('waybill.slot') is not null`).Scan(&there); err != nil {
+		return denied(err, "look for table waybill.slot", slotTableGrantSQL(c.identity.Role))
 	}
-	if err != nil {
-		return server.Classify(err, "make table waybill.slot in database "+c.identity.Database)
+	if !there {
+		if _, err := c.PgConn().Exec(ctx, slotTableSQL).ReadAll(); err != nil {
+			return denied(err, "make table waybill.slot in database "+c.identity.Database, ownSchemaSQL(c.identity.Database, c.identity.Role)+
+				" (or, where schema waybill is there: "+useSchemaSQL(c.identity.Role)+")")
+		}
 	}
 	if err := o.publish(ctx, c, publication); err != nil {
 		return err
@@ -112,22 +114,26 @@ func (o *Reader) publish(ctx context.Context, c *sideConn, publication string) e
 	case exists:
 		sql = addSQL(publication, lacking)
 	default:
-		with := "publish_via_partition_root = true"
-		if o.opts.Outbox {
-			with += ", publish = 'insert'"
-		} else if c.identity.Version >= 180000 {
-			with += ", publish_generated_columns = stored"
-		}
-		sql = "CREATE PUBLICATION " + server.Quote(publication)
-		if len(lacking) > 0 {
-			sql += " FOR TABLE " + strings.Join(lacking, ", ")
-		}
-		sql += " WITH (" + with + ")"
+		sql = o.createSQL(c, publication, lacking)
 	}
 	if _, err := c.Exec(ctx, sql); err != nil {
-		return server.Classify(err, "make publication "+publication+" ("+sql+")")
+		return denied(err, "make publication "+publication, sql+";")
 	}
 	return nil
+}
+
+func (o *Reader) createSQL(c *sideConn, publication string, tables []string) string {
+	with := "publish_via_partition_root = true"
+	if o.opts.Outbox {
+		with += ", publish = 'insert'"
+	} else if c.identity.Version >= 180000 {
+		with += ", publish_generated_columns = stored"
+	}
+	sql := "CREATE PUBLICATION " + server.Quote(publication)
+	if len(tables) > 0 {
+		sql += " FOR TABLE " + strings.Join(tables, ", ")
+	}
+	return sql + " WITH (" + with + ")"
 }
 
 func addSQL(publication string, tables []string) string {
@@ -139,7 +145,8 @@ const tablesSQL = `select n.nspname::text, c.relname::text,
     join pg_class a on a.oid = p.id join pg_namespace an on an.oid = a.relnamespace where a.oid <> c.oid), '{}'),
   exists (select from pg_publication_tables t join pg_namespace pn on pn.nspname = t.schemaname
     join pg_class p on p.relnamespace = pn.oid and p.relname = t.tablename
-    where t.pubname = $1 and (p.oid = c.oid or p.oid in (select pg_partition_ancestors(c.oid)) or c.oid in (select pg_partition_ancestors(p.oid))))
+    where t.pubname = $1 and (p.oid = c.oid or p.oid in (select pg_partition_ancestors(c.oid)) or c.oid in (select pg_partition_ancestors(p.oid)))),
+  pg_has_role(c.relowner, 'USAGE')
 from pg_class c join pg_namespace n on n.oid = c.relnamespace
 where c.relkind in ('r', 'p') and c.relpersistence = 'p' and n.nspname !~ '^pg_' and n.nspname <> 'information_schema'
 order by 1, 2`
@@ -149,6 +156,7 @@ type table struct {
 	schema, name string
 	ancestors    []string // of a partition
 	published    bool
+	owned        bool // by a role that this one may act for
 }
 
 func (t table) String() string { return t.schema + "." + t.name }
@@ -161,7 +169,7 @@ func (o *Reader) asked(ctx context.Context, c *sideConn, publication string) ([]
 		return nil, server.Classify(err, "list the source's tables")
 	}
 	all, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (t table, err error) {
-		err = row.Scan(&t.schema, &t.name, &t.ancestors, &t.published)
+		err = row.Scan(&t.schema, &t.name, &t.ancestors, &t.published, &t.owned)
 		return t, err
 	})
 	if err != nil {
@@ -211,7 +219,7 @@ func (o *Reader) makeSlot(ctx context.Context, c *sideConn, name, publication, s
 	err = c.QueryRow(ctx, `insert into waybill.slot as s (stream, slot, publication, start_lsn) values ($1, $2, $3, '0/0')
 on conflict (stream) do update set stream = excluded.stream returning start_lsn > '0/0'`, stream, name, publication).Scan(&done)
 	if err != nil {
-		return server.Classify(err, "register stream "+stream)
+		return denied(err, "register stream "+stream, slotTableGrantSQL(c.identity.Role))
 	}
 	if done {
 		return nil
@@ -225,7 +233,7 @@ on conflict (stream) do update set stream = excluded.stream returning start_lsn 
 	}
 	var lsn string
 	if err := c.QueryRow(ctx, `select lsn::text from `+call, name).Scan(&lsn); err != nil {
-		return server.Classify(err, "make slot "+name)
+		return denied(err, "make slot "+name, replicationSQL(c.identity.Role))
 	}
 	if _, err := c.Exec(ctx, `update waybill.slot set start_lsn = $2::text::pg_lsn where stream = $1`, stream, lsn); err != nil {
 		return server.Classify(err, "register stream "+stream)

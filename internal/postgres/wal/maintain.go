@@ -2,6 +2,8 @@ package wal
 
 import (
 	"context"
+	"errors"
+	"slices"
 	"strings"
 	"time"
 
@@ -17,8 +19,11 @@ const (
 	heartbeatAt = 16 << 20
 )
 
-// maintain runs beside the receiving until the context ends.
-func (o *Reader) maintain(ctx context.Context) {
+// unpublishedError: tables are not published any more, though they were when reading began.
+type unpublishedError struct{ error }
+
+// maintain runs beside the receiving until the context ends, which stop has end with an error.
+func (o *Reader) maintain(ctx context.Context, stop func(error)) {
 	every := maintainEvery
 	step := o.upkeep
 	if o.opts.Outbox {
@@ -35,6 +40,10 @@ func (o *Reader) maintain(ctx context.Context) {
 		ctx, cancel := context.WithTimeout(ctx, maintainEvery)
 		err := o.side.do(ctx, func(c *sideConn) error { return step(ctx, c) })
 		cancel()
+		if gone, ok := errors.AsType[*unpublishedError](err); ok {
+			stop(gone.error)
+			return
+		}
 		if err != nil && ctx.Err() == nil {
 			o.log.Warn("looking after the source failed", "error", err)
 		}
@@ -47,11 +56,17 @@ func (o *Reader) upkeep(ctx context.Context, c *sideConn) error {
 	if err != nil {
 		return err
 	}
+	if gone := slices.DeleteFunc(slices.Clone(lacking), func(t string) bool { return !o.published[t] }); len(gone) > 0 {
+		return &unpublishedError{o.lacks(gone)}
+	}
 	if len(lacking) > 0 {
 		if _, err := c.Exec(ctx, addSQL(o.opts.Publication, lacking)); err != nil {
-			return server.Classify(err, "publish new tables ("+addSQL(o.opts.Publication, lacking)+")")
+			return denied(err, "publish new tables", addSQL(o.opts.Publication, lacking)+";")
 		}
-		o.log.Info("new tables are captured from now on", "tables", strings.Join(lacking, ", "))
+		for _, t := range lacking {
+			o.published[t] = true
+		}
+		o.log.Warn("new tables are captured from now on; what they hold already is not", "tables", strings.Join(lacking, ", "))
 	}
 	_, err = c.Exec(ctx, `select pg_logical_emit_message(false, 'waybill.heartbeat', '') from pg_replication_slots
 where slot_name = $1 and pg_current_wal_lsn() - confirmed_flush_lsn > $2`, o.opts.Slot, int64(heartbeatAt))

@@ -41,7 +41,8 @@ func (o *Reader) Open(ctx context.Context, after waybill.Position) error {
 	}
 	p, err := decodePosition(after)
 	if err != nil {
-		return o.stream.Gap(err.Error(), "")
+		return o.stream.Gap(err.Error()+": another kind of source was read under the stream's name before",
+			"give the pipeline another name, or run waybill drop "+o.stream.Pipeline()+" and start over")
 	}
 	var (
 		identity server.Identity
@@ -91,7 +92,10 @@ func (o *Reader) prepare(ctx context.Context, c *sideConn, after waybill.Positio
 	if fault.Broken(fault.IgnoreIdentity) {
 		return found, nil
 	}
-	return found, o.verify(ctx, c, found, after, p)
+	if err := o.verify(ctx, c, found, after, p); err != nil {
+		return found, err
+	}
+	return found, o.covered(ctx, c)
 }
 
 // usable refuses servers whose log cannot be read.
@@ -137,7 +141,7 @@ func (o *Reader) findSlot(ctx context.Context, c *sideConn) (slot, error) {
 	}
 	var there bool
 	if err := c.QueryRow(ctx, `select to_regclass('waybill.slot') is not null`).Scan(&there); err != nil || !there {
-		return s, server.Classify(err, "look for table waybill.slot")
+		return s, denied(err, "look for table waybill.slot", slotTableGrantSQL(c.identity.Role))
 	}
 	var start string
 	err = c.QueryRow(ctx, `select start_lsn::text from waybill.slot where stream = $1 and slot = $2`, o.opts.Stream, o.opts.Slot).Scan(&start)
@@ -145,7 +149,7 @@ func (o *Reader) findSlot(ctx context.Context, c *sideConn) (slot, error) {
 		return s, nil
 	}
 	if err != nil {
-		return s, server.Classify(err, "read waybill.slot")
+		return s, denied(err, "read waybill.slot", slotTableGrantSQL(c.identity.Role))
 	}
 	s.registered = true
 	s.start, err = pgoutput.ParseLSN(start)
@@ -250,6 +254,9 @@ func (o *Reader) allBinary(ctx context.Context, c *sideConn) (bool, error) {
 func (o *Reader) connect(ctx context.Context, s server.Identity, found slot, p position, after waybill.Position, binary bool) error {
 	conn, err := server.Connect(ctx, o.opts.URL, server.Options{Name: o.side.name, Params: linkParams})
 	if err != nil {
+		if server.Code(err) == "42501" {
+			err = denied(err, "read slot "+o.opts.Slot, replicationSQL(s.Role))
+		}
 		return err
 	}
 	l := &link{pg: conn, queue: newQueue(2*o.opts.MaxBytes, max(p.lsn, found.confirmed)), acked: &o.acked}
@@ -259,11 +266,11 @@ func (o *Reader) connect(ctx context.Context, s server.Identity, found slot, p p
 	}
 	sql := o.startSQL(s.Version, found.confirmed, binary)
 	err = o.side.do(ctx, func(c *sideConn) error {
-		return o.patiently(ctx, c, o.opts.Slot, func() error { return l.begin(ctx, sql) })
+		return o.patiently(ctx, c, o.opts.Slot, func() error { return server.Classify(l.begin(ctx, sql), "read slot "+o.opts.Slot) })
 	})
 	if err != nil {
 		l.stop(false)
-		return server.Classify(err, "read slot "+o.opts.Slot)
+		return err
 	}
 	p.source, p.timeline = s.Source, s.Timeline
 	o.at, o.token, o.link, o.movedAt = p, after, l, time.Now()
@@ -271,7 +278,7 @@ func (o *Reader) connect(ctx context.Context, s server.Identity, found slot, p p
 	o.head.Store(0)
 	a := o.assembler(l, found, p, binary)
 	meet := a.last != 0
-	l.start(a, o.maintain)
+	l.start(a, func(ctx context.Context) { o.maintain(ctx, l.queue.fail) })
 	o.receiving.Store(l.queue)
 	if !meet {
 		return nil
@@ -296,7 +303,7 @@ func (o *Reader) patiently(ctx context.Context, c *sideConn, name string, do fun
 	for {
 		err := do()
 		if server.Code(err) != slotInUse || time.Since(began) > slotPatience {
-			return err
+			return inUse(ctx, c, name, err)
 		}
 		if !ended && time.Since(began) > slotPatience/6 {
 			ended = true

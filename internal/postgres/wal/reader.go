@@ -24,6 +24,8 @@ const (
 	// idleBytes: less is soon read again, and the target may well write to the same log.
 	idleEvery = 10 * time.Second
 	idleBytes = 64 << 10
+	// noSuchObject is what the server says of a publication that is gone.
+	noSuchObject = "42704"
 	// maxName is how many bytes of a name the server keeps.
 	maxName = 63
 	// closeTimeout bounds what Close still does at the source.
@@ -73,6 +75,9 @@ type Reader struct {
 	movedAt time.Time // when the position last moved
 	text    bool      // binary values are not possible
 	opened  bool
+	// published are the tables, quoted, that were published when the log was opened. Open sets it
+	// before, and the maintaining goroutine uses it after.
+	published map[string]bool
 
 	idleEvery time.Duration
 
@@ -158,6 +163,9 @@ func (o *Reader) Next(ctx context.Context) (waybill.Batch, error) {
 // broken ends the connection, on which nothing can be relied any more. What stops the stream for
 // good is said again each time.
 func (o *Reader) broken(ctx context.Context, err error) error {
+	if server.Code(err) == noSuchObject {
+		return o.unpublished()
+	}
 	if ctx.Err() == nil && !waybill.Transient(err) && !errors.Is(err, errTextWanted) {
 		return err
 	}
