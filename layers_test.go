@@ -67,7 +67,7 @@ var layers = []layer{
 var connector = []string{"", "internal/envelope", "internal/envelope/spill", "internal/fault"}
 
 // testOnly packages may be imported by tests, and by each other.
-var testOnly = []string{"internal/conformance", "internal/testenv", "test"}
+var testOnly = []string{"internal/conformance", "internal/testenv", "internal/postgres/pgtest", "test"}
 
 // blankImports are the only packages that may import another for its side effects.
 var blankImports = map[string][]string{

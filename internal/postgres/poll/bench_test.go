@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/waybill-data/waybill"
+	"github.com/waybill-data/waybill/internal/postgres/pgtest"
 	"github.com/waybill-data/waybill/internal/testenv"
 )
 
@@ -32,7 +33,7 @@ func BenchmarkDrain(b *testing.B) {
 	s.emitMany(b, n)
 	for b.Loop() {
 		o := s.reader(b, testStream)
-		open(b, o, "")
+		pgtest.Open(b, o, "")
 		var at waybill.Position
 		for left := n; left > 0; {
 			batch, err := o.Next(b.Context())
@@ -63,7 +64,7 @@ func BenchmarkLatency(b *testing.B) {
 		at   waybill.Position
 	)
 	for b.Loop() {
-		open(b, o, at)
+		pgtest.Open(b, o, at)
 		start := time.Now().Add(100 * time.Millisecond)
 		for w := range writers {
 			x := s.session(b)

@@ -12,7 +12,7 @@ import (
 
 	"github.com/waybill-data/waybill"
 	"github.com/waybill-data/waybill/internal/conformance"
-	"github.com/waybill-data/waybill/internal/envelope"
+	"github.com/waybill-data/waybill/internal/postgres/pgtest"
 	"github.com/waybill-data/waybill/internal/postgres/server"
 	"github.com/waybill-data/waybill/internal/testenv"
 )
@@ -62,35 +62,28 @@ func (o *Reader) purgeNow(ctx context.Context) (string, error) {
 	return o.side.purge(ctx)
 }
 
-func (s *source) connect(t testing.TB) *pgx.Conn {
+// kept calls f with a connection that is kept.
+func (s *source) kept(t testing.TB, f func(conn *pgx.Conn)) {
 	t.Helper()
-	conn, err := pgx.Connect(t.Context(), s.url)
-	if err != nil {
-		t.Fatal(err)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.conn == nil || s.conn.Ping(t.Context()) != nil { // the server may have been restarted
+		s.conn = pgtest.Connect(t, s.url)
 	}
-	t.Cleanup(func() { _ = conn.Close(context.Background()) })
-	return conn
+	f(s.conn)
 }
 
 // query runs SQL that returns one value, on a connection that is kept.
 func query[T any](t testing.TB, s *source, sql string, args ...any) (v T) {
 	t.Helper()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.conn == nil || s.conn.Ping(t.Context()) != nil { // the server may have been restarted
-		s.conn = s.connect(t)
-	}
-	if err := s.conn.QueryRow(t.Context(), sql, args...).Scan(&v); err != nil {
-		t.Fatalf("%s: %v", sql, err)
-	}
+	s.kept(t, func(conn *pgx.Conn) { v = pgtest.Query[T](t, conn, sql, args...) })
 	return v
 }
 
-const emitSQL = `select waybill.emit($1, $2)::text`
-
-func (s *source) emit(t testing.TB, changes ...waybill.Change) string {
+func (s *source) emit(t testing.TB, changes ...waybill.Change) (id string) {
 	t.Helper()
-	return query[string](t, s, emitSQL, nil, envelope.AppendChanges(nil, changes))
+	s.kept(t, func(conn *pgx.Conn) { id = pgtest.Emit(t, conn, changes...) })
+	return id
 }
 
 // purge does what readers do now and then, until nothing more happens.
@@ -101,58 +94,20 @@ func (s *source) purge(t testing.TB) {
 	}
 }
 
-type sourceTx struct {
-	tx pgx.Tx
-	id string
-}
-
-func (s *source) begin(t testing.TB) conformance.Tx {
-	t.Helper()
-	tx, err := s.connect(t).Begin(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return &sourceTx{tx: tx}
-}
-
-func (x *sourceTx) Emit(t testing.TB, changes ...waybill.Change) {
-	t.Helper()
-	if err := x.tx.QueryRow(t.Context(), emitSQL, nil, envelope.AppendChanges(nil, changes)).Scan(&x.id); err != nil {
-		t.Fatal(err)
-	}
-}
-
-func (x *sourceTx) Commit(t testing.TB) string {
-	t.Helper()
-	if err := x.tx.Commit(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	return x.id
-}
-
-func (x *sourceTx) Rollback(t testing.TB) {
-	t.Helper()
-	if err := x.tx.Rollback(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-}
-
 func (s *source) suite() conformance.Source {
 	return conformance.Source{
 		New:        func(t testing.TB) waybill.Reader { return s.reader(t, testStream) },
 		Emit:       s.emit,
 		MaxActions: s.maxActions,
 		MaxBytes:   int(s.maxBytes),
-		Begin:      s.begin,
+		Begin:      func(t testing.TB) conformance.Tx { return pgtest.Begin(t, s.url) },
 		Consumer: func(t testing.TB, stream string) waybill.Reader {
 			s.install(t, stream)
 			return s.reader(t, stream)
 		},
-		Malformed: func(t testing.TB) {
-			testenv.Exec(t, s.url, `insert into waybill.outbox (changes) values ('[{"entity":"customer","op":"upsrt","key":{"id":1}}]')`)
-		},
-		Purge:    s.purge,
-		Retained: func(t testing.TB) int { return query[int](t, s, `select count(*) from waybill.outbox_order`) },
+		Malformed: func(t testing.TB) { pgtest.Malformed(t, s.url) },
+		Purge:     s.purge,
+		Retained:  func(t testing.TB) int { return query[int](t, s, `select count(*) from waybill.outbox_order`) },
 		Swap: func(t testing.TB) {
 			if s.conn != nil {
 				_ = s.conn.Close(t.Context())
@@ -190,38 +145,6 @@ func TestReaderConformance(t *testing.T) {
 		s.maxActions, s.maxBytes = 10, 1<<20
 		return s.suite()
 	})
-}
-
-// drain reads up to the head and returns the actions.
-func drain(t testing.TB, o *Reader, at waybill.Position) ([]waybill.Action, waybill.Position) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
-	defer cancel()
-	head, err := o.Head(ctx)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var all []waybill.Action
-	for !o.Reached(at, head) {
-		b, err := o.Next(ctx)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if b.After != at {
-			t.Fatalf("batch after %q, %q was due", b.After, at)
-		}
-		all, at = append(all, b.Actions...), b.Upto
-	}
-	return all, at
-}
-
-func open(t testing.TB, o *Reader, at waybill.Position) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
-	defer cancel()
-	if err := o.Open(ctx, at); err != nil {
-		t.Fatal(err)
-	}
 }
 
 func wantGap(t testing.TB, o *Reader, at waybill.Position) {

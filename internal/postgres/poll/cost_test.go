@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/waybill-data/waybill"
+	"github.com/waybill-data/waybill/internal/postgres/pgtest"
 )
 
 // plan is what EXPLAIN tells.
@@ -73,9 +74,9 @@ func TestPollCost(t *testing.T) {
 	held := s.session(t)
 	held.exec(`begin`)
 	late := held.emit(1, 1)
-	open(t, o, "")
+	pgtest.Open(t, o, "")
 	s.emitMany(t, 100)
-	_, at := drain(t, o, "")
+	_, at := pgtest.Drain(t, o, "")
 	small := pollCost(t, o)
 
 	s.emitMany(t, 15_000)
@@ -95,13 +96,13 @@ func TestPollCost(t *testing.T) {
 		t.Fatalf("a poll reads %d pages with 15,000 actions retained, %d with 100", large, small)
 	}
 	held.exec(`commit`)
-	have, _ := drain(t, o, at)
+	have, _ := pgtest.Drain(t, o, at)
 	wantActions(t, have, late)
 }
 
 func drainN(t testing.TB, o *Reader, at waybill.Position) (waybill.Position, int) {
 	t.Helper()
-	have, at := drain(t, o, at)
+	have, at := pgtest.Drain(t, o, at)
 	return at, len(have)
 }
 
@@ -110,7 +111,7 @@ func TestPageCost(t *testing.T) {
 	s := newSource(t)
 	s.emitMany(t, 5000)
 	o := s.reader(t, testStream)
-	open(t, o, "")
+	pgtest.Open(t, o, "")
 	args := query[string](t, s, `select format('''{%s}'', ''{%s}''', string_agg(xid::text, ','), string_agg(ord::text, ','))
 from (select xid, ord from waybill.outbox_order order by ord offset 2000 limit 100) x`)
 	for statement, args := range map[string]string{rowsStatement: args + ", 4194304", plainStatement: args} {
@@ -128,7 +129,7 @@ func TestHoldsNoSnapshot(t *testing.T) {
 	s.maxActions = 10
 	s.emitMany(t, 100)
 	o := s.reader(t, testStream)
-	open(t, o, "")
+	pgtest.Open(t, o, "")
 	for range 3 {
 		if _, err := o.Next(t.Context()); err != nil {
 			t.Fatal(err)

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/waybill-data/waybill"
+	"github.com/waybill-data/waybill/internal/postgres/pgtest"
 	"github.com/waybill-data/waybill/internal/testenv"
 )
 
@@ -33,12 +34,12 @@ func TestCrashForgetsNothingHandedOn(t *testing.T) {
 	o := s.reader(t, testStream)
 	var at waybill.Position
 	for round := range 3 {
-		open(t, o, at)
+		pgtest.Open(t, o, at)
 		x := s.session(t)
 		var last []waybill.Action
 		for i := range 5 {
 			x.emit(i, round)
-			last, at = drain(t, o, at)
+			last, at = pgtest.Drain(t, o, at)
 		}
 		if len(last) != 1 {
 			t.Fatalf("%d actions", len(last))
@@ -50,8 +51,8 @@ func TestCrashForgetsNothingHandedOn(t *testing.T) {
 		if !retained(t, s, last[0].ID) {
 			t.Fatalf("round %d: action %s was handed on and is gone after the crash", round, last[0].ID)
 		}
-		open(t, o, at)
-		_, at = drain(t, o, at)
+		pgtest.Open(t, o, at)
+		_, at = pgtest.Drain(t, o, at)
 		_ = o.Close()
 	}
 }
@@ -61,10 +62,10 @@ func TestCrashForgetsNothingHandedOn(t *testing.T) {
 func TestCrashReusesTransactionNumbers(t *testing.T) {
 	c, s := clusterSource(t, "wal_writer_delay=10000")
 	o := s.reader(t, testStream)
-	open(t, o, "")
+	pgtest.Open(t, o, "")
 	x := s.session(t)
 	x.emit(1, 1)
-	_, at := drain(t, o, "")
+	_, at := pgtest.Drain(t, o, "")
 	for range 20 {
 		x.exec(`begin`)
 		x.exec(`select pg_current_xact_id()`)
@@ -80,8 +81,8 @@ func TestCrashReusesTransactionNumbers(t *testing.T) {
 		t.Fatalf("the server went on at %d, past %d: the test shows nothing", now, high)
 	}
 	want := s.session(t).emit(2, 2)
-	open(t, o, at)
-	have, _ := drain(t, o, at)
+	pgtest.Open(t, o, at)
+	have, _ := pgtest.Drain(t, o, at)
 	wantActions(t, have, want)
 }
 
@@ -102,9 +103,9 @@ func empty(t testing.TB, o *Reader, at waybill.Position) waybill.Position {
 func TestServerRestart(t *testing.T) {
 	c, s := clusterSource(t)
 	o := s.reader(t, testStream)
-	open(t, o, "")
+	pgtest.Open(t, o, "")
 	first := s.session(t).emit(1, 1)
-	have, at := drain(t, o, "")
+	have, at := pgtest.Drain(t, o, "")
 	wantActions(t, have, first)
 
 	reading := make(chan error, 1)
@@ -128,8 +129,8 @@ func TestServerRestart(t *testing.T) {
 	}
 	c.Start(t)
 	second := s.session(t).emit(2, 2)
-	open(t, o, at)
-	have, _ = drain(t, o, at)
+	pgtest.Open(t, o, at)
+	have, _ = pgtest.Drain(t, o, at)
 	wantActions(t, have, second)
 }
 
@@ -146,20 +147,20 @@ func TestRestoredFromFiles(t *testing.T) {
 	c, s := clusterSource(t)
 	backup := c.Dir + ".backup"
 	o := s.reader(t, testStream)
-	open(t, o, "")
+	pgtest.Open(t, o, "")
 	s.session(t).emit(1, 1)
-	_, before := drain(t, o, "")
+	_, before := pgtest.Drain(t, o, "")
 	ack(t, o, before)
 	_ = o.Close()
 	c.Stop(t)
 	copyDir(t, c.Dir, backup)
 	c.Start(t)
 
-	open(t, o, before)
+	pgtest.Open(t, o, before)
 	for i := range 3 {
 		s.session(t).emit(2, i)
 	}
-	_, after := drain(t, o, before)
+	_, after := pgtest.Drain(t, o, before)
 	ack(t, o, after)
 	_ = o.Close()
 
@@ -180,8 +181,8 @@ func TestRestoredFromFiles(t *testing.T) {
 		s.session(t).emit(4, i)
 	}
 	wantGap(t, o, after)
-	open(t, o, before) // a target that was restored along with it goes on
-	have, _ := drain(t, o, before)
+	pgtest.Open(t, o, before) // a target that was restored along with it goes on
+	have, _ := pgtest.Drain(t, o, before)
 	if len(have) != 33 {
 		t.Fatalf("%d actions after the restored position, want 33", len(have))
 	}
@@ -199,9 +200,9 @@ func ack(t testing.TB, o *Reader, at waybill.Position) {
 func TestFailover(t *testing.T) {
 	c, s := clusterSource(t)
 	o := s.reader(t, testStream)
-	open(t, o, "")
+	pgtest.Open(t, o, "")
 	s.session(t).emit(1, 1)
-	_, first := drain(t, o, "")
+	_, first := pgtest.Drain(t, o, "")
 	_ = o.Close()
 	c.Stop(t)
 	// A base backup taken now and promoted later is what an asynchronous standby is that
@@ -214,9 +215,9 @@ func TestFailover(t *testing.T) {
 		t.Fatalf("Open on a standby: %v", err)
 	}
 	testenv.Exec(t, s.url, `select pg_promote()`)
-	open(t, o, first)
+	pgtest.Open(t, o, first)
 	want := s.session(t).emit(2, 2)
-	have, second := drain(t, o, first)
+	have, second := pgtest.Drain(t, o, first)
 	wantActions(t, have, want)
 	_ = o.Close()
 	p, err := decodePosition(second)
@@ -227,10 +228,10 @@ func TestFailover(t *testing.T) {
 		t.Fatalf("timeline %d after a promotion", p.timeline)
 	}
 
-	open(t, o, second)
+	pgtest.Open(t, o, second)
 	lost := s.session(t)
 	lost.emit(3, 3)
-	_, third := drain(t, o, second)
+	_, third := pgtest.Drain(t, o, second)
 	_ = o.Close()
 	p, _ = decodePosition(third)
 	lost.exec(`set session_replication_role = replica`)
@@ -244,13 +245,13 @@ func TestFailover(t *testing.T) {
 func TestPreparedTransaction(t *testing.T) {
 	c, s := clusterSource(t, "max_prepared_transactions=5")
 	o := s.reader(t, testStream)
-	open(t, o, "")
+	pgtest.Open(t, o, "")
 	x := s.session(t)
 	x.exec(`begin`)
 	first := x.emit(1, 1)
 	x.exec(`prepare transaction 'a'`)
 	second := x.emit(2, 2)
-	have, at := drain(t, o, "")
+	have, at := pgtest.Drain(t, o, "")
 	wantActions(t, have, second)
 	ack(t, o, at)
 	s.purge(t)
@@ -259,8 +260,8 @@ func TestPreparedTransaction(t *testing.T) {
 	c.Start(t)
 	s.session(t).exec(`commit prepared 'a'`)
 	s.purge(t)
-	open(t, o, at)
-	have, _ = drain(t, o, at)
+	pgtest.Open(t, o, at)
+	have, _ = pgtest.Drain(t, o, at)
 	wantActions(t, have, first)
 }
 
@@ -268,7 +269,7 @@ func TestPreparedTransaction(t *testing.T) {
 func TestNextEndsWithoutServer(t *testing.T) {
 	s := newSource(t)
 	o := s.reader(t, testStream)
-	open(t, o, "")
+	pgtest.Open(t, o, "")
 	s.session(t).exec(`begin; lock table waybill.outbox_order in access exclusive mode`)
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()

@@ -12,6 +12,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/waybill-data/waybill/internal/envelope"
+	"github.com/waybill-data/waybill/internal/postgres/pgtest"
 	"github.com/waybill-data/waybill/internal/postgres/server"
 	"github.com/waybill-data/waybill/internal/testenv"
 )
@@ -99,8 +100,8 @@ func TestEmitAccepts(t *testing.T) {
 		}
 	}
 	o := s.reader(t, testStream)
-	open(t, o, "")
-	if have, _ := drain(t, o, ""); len(have) != 9 {
+	pgtest.Open(t, o, "")
+	if have, _ := pgtest.Drain(t, o, ""); len(have) != 9 {
 		t.Errorf("%d of 9 actions were handed on", len(have))
 	}
 }
@@ -213,7 +214,7 @@ func TestEmitForgedMark(t *testing.T) {
 	s := newSource(t)
 	x := s.session(t)
 	o := s.reader(t, testStream)
-	open(t, o, "")
+	pgtest.Open(t, o, "")
 	var want []string
 	for _, mark := range []string{
 		`' 0 (0,1)'`, `' 1 (0,1)'`, `' 0 (9999,9)'`, `' 7 (0,1)'`, `' 0'`, `' 0 ' || gen_random_uuid()`, `''`,
@@ -235,7 +236,7 @@ func TestEmitForgedMark(t *testing.T) {
 	if len(want) < 4 {
 		t.Fatalf("only %d were taken", len(want))
 	}
-	have, _ := drain(t, o, "")
+	have, _ := pgtest.Drain(t, o, "")
 	wantActions(t, have, want...)
 }
 
@@ -243,7 +244,7 @@ func TestEmitForgedMark(t *testing.T) {
 func TestEmitManyCalls(t *testing.T) {
 	s := newSource(t)
 	o := s.reader(t, testStream)
-	open(t, o, "")
+	pgtest.Open(t, o, "")
 	run := func(n string) time.Duration {
 		began := time.Now()
 		testenv.Exec(t, s.url, `select count(waybill.emit('x', '`+upsert(1, 1)+`')) from generate_series(1, `+n+`)`)
@@ -254,7 +255,7 @@ func TestEmitManyCalls(t *testing.T) {
 	if many > 200*few {
 		t.Fatalf("1,000 calls took %v, 20,000 calls %v", few, many)
 	}
-	have, _ := drain(t, o, "")
+	have, _ := pgtest.Drain(t, o, "")
 	if len(have) != 2 || have[0].Changes.Len() != 1000 || have[1].Changes.Len() != 20_000 {
 		t.Fatalf("%d actions", len(have))
 	}
@@ -267,8 +268,8 @@ func TestEmitKeepsNumbers(t *testing.T) {
 	row := `{"a":1.10,"b":12345678901234567890123456789.000000001,"c":-0.0}`
 	x.exec(`select waybill.emit('x', $1)`, `[{"entity":"n","op":"upsert","key":{"id":1},"row":`+row+`}]`)
 	o := s.reader(t, testStream)
-	open(t, o, "")
-	have, _ := drain(t, o, "")
+	pgtest.Open(t, o, "")
+	have, _ := pgtest.Drain(t, o, "")
 	for c := range have[0].Changes.All() {
 		var want map[string]json.RawMessage
 		if err := json.Unmarshal([]byte(row), &want); err != nil {

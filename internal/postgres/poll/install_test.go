@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/waybill-data/waybill"
+	"github.com/waybill-data/waybill/internal/postgres/pgtest"
 	"github.com/waybill-data/waybill/internal/postgres/server"
 	"github.com/waybill-data/waybill/internal/postgres/target"
 	"github.com/waybill-data/waybill/internal/testenv"
@@ -80,8 +81,8 @@ func TestApplicationPrivileges(t *testing.T) {
 	x.exec(`create temp table outbox_control (half int); create temp table outbox_0 (id uuid)`)
 	x.exec(`set search_path = pg_temp, public; select waybill.emit('x', '[]')`)
 	o := s.reader(t, testStream)
-	open(t, o, "")
-	have, _ := drain(t, o, "")
+	pgtest.Open(t, o, "")
+	have, _ := pgtest.Drain(t, o, "")
 	if len(have) != 2 || have[0].ID != want {
 		t.Fatalf("handed on %v", ids(have))
 	}
@@ -115,8 +116,8 @@ func TestReaderPrivileges(t *testing.T) {
 		}
 	}
 	id := owner.emit(1, 1)
-	open(t, o, "")
-	have, at := drain(t, o, "")
+	pgtest.Open(t, o, "")
+	have, at := pgtest.Drain(t, o, "")
 	wantActions(t, have, id)
 	ack(t, o, at)
 	if _, err := o.purgeNow(t.Context()); err != nil {
@@ -296,7 +297,7 @@ func TestRowsOfAnotherServer(t *testing.T) {
 	s := newSource(t)
 	s.session(t).exec(`insert into waybill.outbox (xid, changes) values ('99999999', '[]')`)
 	o := s.reader(t, testStream)
-	open(t, o, "")
+	pgtest.Open(t, o, "")
 	if _, err := o.Next(t.Context()); err == nil || waybill.Transient(err) || !strings.Contains(err.Error(), "another server") {
 		t.Fatalf("Next: %v", err)
 	}
@@ -354,9 +355,9 @@ func TestSourceErrors(t *testing.T) {
 func TestTargetWiped(t *testing.T) {
 	s := newSource(t)
 	o := s.reader(t, testStream)
-	open(t, o, "")
+	pgtest.Open(t, o, "")
 	s.emitMany(t, 3)
-	_, at := drain(t, o, "")
+	_, at := pgtest.Drain(t, o, "")
 	ack(t, o, at)
 	_ = o.Close()
 	wantGap(t, o, "")
@@ -368,5 +369,5 @@ func TestTargetWiped(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantGap(t, o, at) // unregistered, and the target holds a position
-	open(t, o, "")
+	pgtest.Open(t, o, "")
 }

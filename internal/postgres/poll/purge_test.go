@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/waybill-data/waybill"
+	"github.com/waybill-data/waybill/internal/postgres/pgtest"
 )
 
 func (s *source) size(t testing.TB) int {
@@ -20,7 +21,7 @@ func (s *source) size(t testing.TB) int {
 func TestPurgeWithoutBloat(t *testing.T) {
 	s := newSource(t)
 	o := s.reader(t, testStream)
-	open(t, o, "")
+	pgtest.Open(t, o, "")
 	old := s.session(t)
 	old.exec(`create table elsewhere (i int)`)
 	old.exec(`begin isolation level repeatable read; insert into elsewhere values (1)`)
@@ -59,8 +60,8 @@ func TestPurgeBesideWriters(t *testing.T) {
 	fast, slow := s.reader(t, testStream), s.reader(t, "slow")
 	fast.side.purgeEvery, slow.side.purgeEvery = 10*time.Millisecond, 10*time.Millisecond
 	fast.side.flipBytes, slow.side.flipBytes = 0, 0
-	open(t, fast, "")
-	open(t, slow, "")
+	pgtest.Open(t, fast, "")
+	pgtest.Open(t, slow, "")
 
 	const writers, each = 4, 250
 	var (
@@ -139,12 +140,12 @@ func readInOrder(t *testing.T, o *Reader, n, lag int) {
 func TestPurgeGivesWay(t *testing.T) {
 	s := newSource(t)
 	o := s.reader(t, testStream)
-	open(t, o, "")
+	pgtest.Open(t, o, "")
 	held := s.session(t)
 	held.exec(`begin`)
 	late := held.emit(1, 1)
 	s.emitMany(t, 10)
-	_, at := drain(t, o, "")
+	_, at := pgtest.Drain(t, o, "")
 	ack(t, o, at)
 	for i, want := range []string{"flipped", "busy", "busy"} {
 		if did, err := o.purgeNow(t.Context()); err != nil || did != want {
@@ -155,7 +156,7 @@ func TestPurgeGivesWay(t *testing.T) {
 	if did, err := o.purgeNow(t.Context()); err != nil || did != "waiting" {
 		t.Fatalf("purge of what is not acknowledged: %s, %v", did, err)
 	}
-	have, at := drain(t, o, at)
+	have, at := pgtest.Drain(t, o, at)
 	wantActions(t, have, late)
 	ack(t, o, at)
 	if did, err := o.purgeNow(t.Context()); err != nil || did != "purged" {
@@ -171,7 +172,7 @@ func TestPurgeGivesWay(t *testing.T) {
 func TestPurgeAndOldSnapshots(t *testing.T) {
 	s := newSource(t)
 	o := s.reader(t, testStream)
-	open(t, o, "")
+	pgtest.Open(t, o, "")
 	old := s.session(t)
 	old.exec(`begin isolation level repeatable read; select 1 from waybill.consumer`)
 	at := waybill.Position("")
@@ -185,13 +186,13 @@ func TestPurgeAndOldSnapshots(t *testing.T) {
 	s.purge(t)
 	second := s.session(t).emit(2, 2)
 	old.emit(1, 2)
-	have, at := drain(t, o, at)
+	have, at := pgtest.Drain(t, o, at)
 	wantActions(t, have, second)
 	ack(t, o, at)
 	s.purge(t)
 	old.exec(`commit`)
 	s.purge(t)
-	have, _ = drain(t, o, at)
+	have, _ = pgtest.Drain(t, o, at)
 	wantActions(t, have, first)
 	if got := contents(t, &have[0]); got != "1:1 1:2" {
 		t.Fatalf("handed on %s", got)
@@ -203,9 +204,9 @@ func TestPurgeKeeps(t *testing.T) {
 	s := newSource(t)
 	s.install(t, "slow")
 	o := s.reader(t, testStream)
-	open(t, o, "")
+	pgtest.Open(t, o, "")
 	s.emitMany(t, 20)
-	_, at := drain(t, o, "")
+	_, at := pgtest.Drain(t, o, "")
 	ack(t, o, at)
 	for range 4 {
 		if did, err := o.purgeNow(t.Context()); err != nil || did == "purged" {
@@ -235,7 +236,7 @@ func TestDroppedWhileRead(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := newSource(t)
 			o := s.reader(t, testStream)
-			open(t, o, "")
+			pgtest.Open(t, o, "")
 			s.emitMany(t, 2)
 			at, _ := drainN(t, o, "")
 			s.session(t).exec(sql)

@@ -15,6 +15,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/waybill-data/waybill"
+	"github.com/waybill-data/waybill/internal/postgres/pgtest"
 	"github.com/waybill-data/waybill/internal/postgres/server"
 )
 
@@ -26,7 +27,7 @@ type session struct {
 
 func (s *source) session(t testing.TB) *session {
 	t.Helper()
-	return &session{t, s.connect(t)}
+	return &session{t, pgtest.Connect(t, s.url)}
 }
 
 func (x *session) exec(sql string, args ...any) {
@@ -103,8 +104,8 @@ func TestOrderFollowsDependency(t *testing.T) {
 	one.exec(`commit`)
 
 	o := s.reader(t, testStream)
-	open(t, o, "")
-	have, _ := drain(t, o, "")
+	pgtest.Open(t, o, "")
+	have, _ := pgtest.Drain(t, o, "")
 	wantActions(t, have, second, first)
 	if got := contents(t, &have[1]); got != "2:1 1:3" {
 		t.Fatalf("the later action holds %s", got)
@@ -140,15 +141,15 @@ func TestConstraintsImmediate(t *testing.T) {
 	one.emit(1, 3)
 	one.exec(`commit`)
 	o := s.reader(t, testStream)
-	open(t, o, "")
-	have, at := drain(t, o, "")
+	pgtest.Open(t, o, "")
+	have, at := pgtest.Drain(t, o, "")
 	wantActions(t, have, second, first)
 
 	one.exec(`begin; set constraints all immediate`)
 	first = one.emit(1, 1)
 	second = two.emit(2, 2)
 	one.exec(`commit`) // changes between emit and commit would not count
-	have, _ = drain(t, o, at)
+	have, _ = pgtest.Drain(t, o, at)
 	wantActions(t, have, first, second)
 }
 
@@ -179,8 +180,8 @@ func TestSavepoints(t *testing.T) {
 			}
 			x.exec("commit")
 			o := s.reader(t, testStream)
-			open(t, o, "")
-			have, _ := drain(t, o, "")
+			pgtest.Open(t, o, "")
+			have, _ := pgtest.Drain(t, o, "")
 			got := ""
 			if len(have) > 1 {
 				t.Fatalf("%d actions of one transaction", len(have))
@@ -216,8 +217,8 @@ func TestResetBetweenHalves(t *testing.T) {
 	for _, maxActions := range []int{1000, 1} {
 		s.maxActions = maxActions
 		o := s.reader(t, testStream)
-		open(t, o, "")
-		have, _ := drain(t, o, "")
+		pgtest.Open(t, o, "")
+		have, _ := pgtest.Drain(t, o, "")
 		if len(have) != 3 || have[1].ID != between || have[2].ID != first || contents(t, &have[2]) != "1:1 2:2" {
 			t.Fatalf("handed on %v", ids(have))
 		}
@@ -235,8 +236,8 @@ func TestNameTraceTime(t *testing.T) {
 	after := query[time.Time](t, s, `select clock_timestamp()`)
 	x.exec(`commit`)
 	o := s.reader(t, testStream)
-	open(t, o, "")
-	have, _ := drain(t, o, "")
+	pgtest.Open(t, o, "")
+	have, _ := pgtest.Drain(t, o, "")
 	if len(have) != 1 {
 		t.Fatalf("%d actions", len(have))
 	}
@@ -258,13 +259,13 @@ func TestLargeWindow(t *testing.T) {
 	s.emitMany(t, 10)
 
 	o := s.reader(t, testStream)
-	open(t, o, "")
-	all, end := drain(t, o, "")
+	pgtest.Open(t, o, "")
+	all, end := pgtest.Drain(t, o, "")
 	if len(all) != n+10 {
 		t.Fatalf("%d actions, want %d", len(all), n+10)
 	}
 	held.exec(`commit`)
-	late, _ := drain(t, o, end)
+	late, _ := pgtest.Drain(t, o, end)
 	if len(late) != 1 {
 		t.Fatalf("%d actions after the held transaction committed, want it alone", len(late))
 	}
@@ -276,7 +277,7 @@ func TestLargeWindow(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
 	for len(have) < len(want) {
 		o := s.reader(t, testStream)
-		open(t, o, at)
+		pgtest.Open(t, o, at)
 		for i := 1 + rng.IntN(60); i > 0 && len(have) < len(want); i-- {
 			b, err := o.Next(t.Context())
 			if err == nil {
@@ -313,7 +314,7 @@ func TestPageMeetsLargeActions(t *testing.T) {
 	emit(60, 20_000)
 	o := s.reader(t, testStream)
 	o.opts.MaxActions = 100
-	open(t, o, "")
+	pgtest.Open(t, o, "")
 	have, most, plain := 0, 0, false
 	for have < want {
 		b, err := o.Next(t.Context())
@@ -357,7 +358,7 @@ func TestBatchBytes(t *testing.T) {
 		want = append(want, id)
 	}
 	o := s.reader(t, testStream)
-	open(t, o, "")
+	pgtest.Open(t, o, "")
 	var have []string
 	for len(have) < len(want) {
 		b, err := o.Next(t.Context())

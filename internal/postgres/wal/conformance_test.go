@@ -11,7 +11,7 @@ import (
 
 	"github.com/waybill-data/waybill"
 	"github.com/waybill-data/waybill/internal/conformance"
-	"github.com/waybill-data/waybill/internal/envelope"
+	"github.com/waybill-data/waybill/internal/postgres/pgtest"
 	"github.com/waybill-data/waybill/internal/testenv"
 )
 
@@ -41,7 +41,7 @@ func newOutboxSource(t testing.TB) *outboxSource {
 		}
 	})
 	s.reader(t, conformanceStream)
-	s.conn = s.connect(t)
+	s.conn = pgtest.Connect(t, s.url)
 	return s
 }
 
@@ -64,71 +64,16 @@ func (s *outboxSource) reader(t testing.TB, stream string) *Reader {
 	return o
 }
 
-func (s *outboxSource) connect(t testing.TB) *pgx.Conn {
-	t.Helper()
-	conn, err := pgx.Connect(t.Context(), s.url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = conn.Close(context.Background()) })
-	return conn
-}
-
-const emitSQL = `select waybill.emit($1, $2)::text`
-
-func (s *outboxSource) emit(t testing.TB, changes ...waybill.Change) (id string) {
-	t.Helper()
-	if err := s.conn.QueryRow(t.Context(), emitSQL, nil, envelope.AppendChanges(nil, changes)).Scan(&id); err != nil {
-		t.Fatal(err)
-	}
-	return id
-}
-
-type sourceTx struct {
-	tx pgx.Tx
-	id string
-}
-
-func (x *sourceTx) Emit(t testing.TB, changes ...waybill.Change) {
-	t.Helper()
-	if err := x.tx.QueryRow(t.Context(), emitSQL, nil, envelope.AppendChanges(nil, changes)).Scan(&x.id); err != nil {
-		t.Fatal(err)
-	}
-}
-
-func (x *sourceTx) Commit(t testing.TB) string {
-	t.Helper()
-	if err := x.tx.Commit(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	return x.id
-}
-
-func (x *sourceTx) Rollback(t testing.TB) {
-	t.Helper()
-	if err := x.tx.Rollback(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-}
-
 func TestReaderConformance(t *testing.T) {
 	conformance.TestReader(t, func(t *testing.T) conformance.Source {
 		s := newOutboxSource(t)
 		return conformance.Source{
 			New:        func(t testing.TB) waybill.Reader { return s.reader(t, conformanceStream) },
-			Emit:       s.emit,
+			Emit:       func(t testing.TB, changes ...waybill.Change) string { return pgtest.Emit(t, s.conn, changes...) },
 			MaxActions: 10,
 			MaxBytes:   1 << 20,
-			Begin: func(t testing.TB) conformance.Tx {
-				tx, err := s.connect(t).Begin(t.Context())
-				if err != nil {
-					t.Fatal(err)
-				}
-				return &sourceTx{tx: tx}
-			},
-			Malformed: func(t testing.TB) {
-				testenv.Exec(t, s.url, `insert into waybill.outbox (changes) values ('[{"entity":"customer","op":"upsrt","key":{"id":1}}]')`)
-			},
+			Begin:      func(t testing.TB) conformance.Tx { return pgtest.Begin(t, s.url) },
+			Malformed:  func(t testing.TB) { pgtest.Malformed(t, s.url) },
 		}
 	})
 }
@@ -168,6 +113,6 @@ generated columns are not in the log of PostgreSQL 15: public.g.d | generate the
 		t.Fatal(err)
 	}
 	s.exec(t, `insert into late values (1)`)
-	actions, _ := drain(t, o, "")
+	actions, _ := pgtest.Drain(t, o, "")
 	wantText(t, actions, `insert public.late {"id":1} {"id":1}`)
 }

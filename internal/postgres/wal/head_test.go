@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/waybill-data/waybill"
+	"github.com/waybill-data/waybill/internal/postgres/pgtest"
 	"github.com/waybill-data/waybill/internal/testenv"
 )
 
@@ -20,7 +21,7 @@ func TestIdleMoves(t *testing.T) {
 	o.idleEvery = time.Millisecond
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
-	before, _ := drain(t, o, "")
+	before, _ := pgtest.Drain(t, o, "")
 	if len(before) != 0 {
 		t.Fatal("actions from nowhere")
 	}
@@ -56,7 +57,7 @@ func TestIdleWritesNothing(t *testing.T) {
 			s := newSource(t, `create table c (id int primary key)`)
 			o := s.new(func(opts *Options) { opts.Outbox = outbox })
 			t.Cleanup(func() { _ = o.Close() })
-			openAt(t, o, "")
+			pgtest.Open(t, o, "")
 			o.idleEvery = time.Millisecond
 			step := o.upkeep
 			if outbox {
@@ -66,7 +67,7 @@ func TestIdleWritesNothing(t *testing.T) {
 			} else {
 				s.exec(t, `insert into c values (1)`)
 			}
-			actions, at := drain(t, o, "")
+			actions, at := pgtest.Drain(t, o, "")
 			if len(actions) != 1 {
 				t.Fatalf("%d actions", len(actions))
 			}
@@ -121,7 +122,7 @@ func TestHeadFlushes(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close(context.Background())
-	_, at := drain(t, o, "")
+	_, at := pgtest.Drain(t, o, "")
 	for i := range 3 {
 		if _, err := conn.Exec(t.Context(), `begin`); err != nil {
 			t.Fatal(err)
@@ -130,7 +131,7 @@ func TestHeadFlushes(t *testing.T) {
 			t.Fatal(err)
 		}
 		testenv.Exec(t, s.url, fmt.Sprintf(`set synchronous_commit = off; insert into c values (%d)`, i))
-		actions, upto := drain(t, o, at)
+		actions, upto := pgtest.Drain(t, o, at)
 		if len(actions) != 1 {
 			t.Fatalf("%d actions before the head", len(actions))
 		}
@@ -153,7 +154,7 @@ func TestHeadFlushes(t *testing.T) {
 		if !flushed {
 			t.Fatalf("the head %s may be reached any time: the server has not flushed that", head)
 		}
-		if actions, at = drain(t, o, at); len(actions) != 0 {
+		if actions, at = pgtest.Drain(t, o, at); len(actions) != 0 {
 			t.Fatalf("%d actions from nowhere", len(actions))
 		}
 		if _, err := conn.Exec(t.Context(), `rollback`); err != nil {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/waybill-data/waybill"
+	"github.com/waybill-data/waybill/internal/postgres/pgtest"
 )
 
 func TestReplicaIdentities(t *testing.T) {
@@ -21,7 +22,7 @@ create table n (id int primary key, v text); alter table n replica identity noth
 insert into i values (1, 'x', 'a'); insert into n values (1, 'a');
 update d set v = 'b'; update f set v = 'b'; update nokey set b = 'b' where a = 1; update i set v = 'b'; update i set code = 'y';
 delete from d; delete from f; delete from nokey; delete from i; commit`)
-	actions, _ := drain(t, o, "")
+	actions, _ := pgtest.Drain(t, o, "")
 	wantText(t, actions, `insert public.d {"id":1} {"id":1,"v":"a"}
 insert public.f {"id":1} {"id":1,"v":"a"}
 insert public.nokey {"a":1,"b":"a"} {"a":1,"b":"a"}
@@ -46,7 +47,7 @@ func TestUnchangedToast(t *testing.T) {
 	s := newSource(t, `create table doc (id int primary key, body text, n int); alter table doc alter body set storage external`)
 	o := s.open(t, "")
 	s.exec(t, `insert into doc values (1, repeat('x', 10000), 1); update doc set n = 2`)
-	actions, _ := drain(t, o, "")
+	actions, _ := pgtest.Drain(t, o, "")
 	last := text(t, actions[len(actions)-1])
 	if !strings.Contains(last, `update public.doc {"id":1} {"id":1,"n":2}`) {
 		t.Errorf("%.300s", last)
@@ -63,7 +64,7 @@ create table part_1 partition of part for values from (0) to (10); create table 
 		o := s.open(t, "")
 		s.exec(t, `insert into part values (1, 1), (2, 11)`)
 		s.exec(t, `update part set at = 12 where id = 1`)
-		actions, _ := drain(t, o, "")
+		actions, _ := pgtest.Drain(t, o, "")
 		if root {
 			wantText(t, actions, `insert public.part {"id":1,"at":1} {"id":1,"at":1}
 insert public.part {"id":2,"at":11} {"id":2,"at":11}`, `delete public.part {"id":1,"at":1} {}
@@ -84,20 +85,20 @@ func TestTableAltered(t *testing.T) {
 	s.exec(t, `insert into c values (2, 'a', 7)`)
 	s.exec(t, `alter table c drop a`)
 	s.exec(t, `insert into c values (3, 8)`)
-	actions, at := drain(t, o, "")
+	actions, at := pgtest.Drain(t, o, "")
 	wantText(t, actions, `insert public.c {"id":1} {"id":1,"a":"a"}`, `insert public.c {"id":2} {"id":2,"a":"a","b":7}`, `insert public.c {"id":3} {"id":3,"b":8}`)
 	s.exec(t, `alter table c rename b to bb`)
 	s.exec(t, `insert into c values (4, 9)`)
-	_, at, err := read(t, o, at)
+	_, at, err := pgtest.Read(t, o, at)
 	if err == nil || waybill.Transient(err) || !strings.Contains(err.Error(), "column b went and column bb came") {
 		t.Fatalf("column renamed: %v", err)
 	}
-	openAt(t, o, at) // the operator has done the same at the target
-	actions, at = drain(t, o, at)
+	pgtest.Open(t, o, at) // the operator has done the same at the target
+	actions, at = pgtest.Drain(t, o, at)
 	wantText(t, actions, `insert public.c {"id":4} {"id":4,"bb":9}`)
 	s.exec(t, `alter table c rename to cc`)
 	s.exec(t, `insert into cc values (5, 9)`)
-	if _, _, err = read(t, o, at); err == nil || !strings.Contains(err.Error(), "public.c was renamed to public.cc") {
+	if _, _, err = pgtest.Read(t, o, at); err == nil || !strings.Contains(err.Error(), "public.c was renamed to public.cc") {
 		t.Fatalf("table renamed: %v", err)
 	}
 }
@@ -110,7 +111,7 @@ create table child (id bigint primary key, p price, m mood[], a int, b int, u te
 	t.Log("parent's key is (a, b), the child names it the other way round")
 	o := s.open(t, "")
 	s.exec(t, `insert into child values (1, 1.5, '{ok}', null, null, 'u')`)
-	actions, _ := drain(t, o, "")
+	actions, _ := pgtest.Drain(t, o, "")
 	for c := range actions[0].Changes.All() {
 		got := fmt.Sprintf("%+v", *c.Schema)
 		want := "{Entity:public.child System:postgres Columns:[{Name:id Type:bigint Base: NotNull:true} {Name:p Type:price Base:numeric(10,2) NotNull:false} " +
@@ -130,13 +131,13 @@ func TestLargeTransactions(t *testing.T) {
 	for _, stream := range []string{"64kB", "1GB"} {
 		s.exec(t, fmt.Sprintf(`do $$ begin execute format('alter database %%I set logical_decoding_work_mem = %%L', current_database(), '%s'); end $$`, stream))
 		_ = o.Close()
-		openAt(t, o, o.token)
+		pgtest.Open(t, o, o.token)
 		s.exec(t, fmt.Sprintf(`begin; truncate big; insert into big select i, repeat('x', 1000) from generate_series(1, %[1]d) i;
 savepoint a; insert into big select i, 'gone' from generate_series(100001, 105000) i; rollback to a;
 savepoint b; insert into big select i, 'kept' from generate_series(200001, 205000) i; release b;
 insert into big values (300000, 'last'); commit`, n))
 		s.exec(t, `begin; insert into big select i, 'never' from generate_series(400001, 440000) i; rollback`)
-		actions, _ := drain(t, o, o.token)
+		actions, _ := pgtest.Drain(t, o, o.token)
 		if len(actions) != 1 {
 			t.Fatalf("%s: %d actions", stream, len(actions))
 		}
@@ -167,14 +168,14 @@ func TestGaps(t *testing.T) {
 	s := newSource(t, `create table c (id int primary key)`)
 	o := s.open(t, "")
 	s.exec(t, `insert into c values (1)`)
-	_, first := drain(t, o, "")
+	_, first := pgtest.Drain(t, o, "")
 	s.exec(t, `insert into c values (2)`)
-	_, second := drain(t, o, first)
+	_, second := pgtest.Drain(t, o, first)
 	if err := o.Ack(t.Context(), second); err != nil {
 		t.Fatal(err)
 	}
 	_ = o.Close()
-	openAt(t, o, second)
+	pgtest.Open(t, o, second)
 	_ = o.Close()
 	wantGap(t, o, "")
 	wantGap(t, o, first)
@@ -192,11 +193,11 @@ func TestUnackedAgain(t *testing.T) {
 	o := s.open(t, "")
 	s.exec(t, `insert into c values (1)`)
 	s.exec(t, `insert into c values (2)`)
-	_, at := drain(t, o, "")
+	_, at := pgtest.Drain(t, o, "")
 	s.exec(t, `insert into c values (3)`)
 	_ = o.Close()
-	openAt(t, o, at)
-	actions, at := drain(t, o, at)
+	pgtest.Open(t, o, at)
+	actions, at := pgtest.Drain(t, o, at)
 	wantText(t, actions, `insert public.c {"id":3} {"id":3}`)
 	if o.Suppressed() != 2 || actions[0].Seq != 3 {
 		t.Errorf("suppressed %d, seq %d", o.Suppressed(), actions[0].Seq)
@@ -228,7 +229,7 @@ func TestWalsenderKilled(t *testing.T) {
 	s := newSource(t, `create table c (id int primary key)`)
 	o := s.open(t, "")
 	s.exec(t, `insert into c values (1)`)
-	_, at := drain(t, o, "")
+	_, at := pgtest.Drain(t, o, "")
 	s.exec(t, `select pg_terminate_backend(active_pid) from pg_replication_slots where database = current_database()`)
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
@@ -236,8 +237,8 @@ func TestWalsenderKilled(t *testing.T) {
 		t.Fatalf("%v, want a transient error", err)
 	}
 	s.exec(t, `insert into c values (2)`)
-	openAt(t, o, at)
-	actions, _ := drain(t, o, at)
+	pgtest.Open(t, o, at)
+	actions, _ := pgtest.Drain(t, o, at)
 	wantText(t, actions, `insert public.c {"id":2} {"id":2}`)
 }
 
@@ -245,20 +246,20 @@ func TestOutboxFromTheLog(t *testing.T) {
 	s := newSource(t, `create table unrelated (id int)`)
 	o := s.new(func(opts *Options) { opts.Outbox, opts.Tables = true, nil })
 	t.Cleanup(func() { _ = o.Close() })
-	openAt(t, o, "")
+	pgtest.Open(t, o, "")
 	change := `[{"entity":"customer","op":"upsert","key":{"id":1},"row":{"name":"Ann"}}]`
 	s.exec(t, `insert into unrelated values (1)`)
 	s.exec(t, fmt.Sprintf(`begin; select waybill.emit('first', '%[1]s'); select waybill.emit(null, '%[1]s'); commit`, change))
 	s.exec(t, fmt.Sprintf(`select pg_logical_emit_message(true, 'waybill', '{"name":"second","changes":%s}')`, change))
 	s.exec(t, fmt.Sprintf(`select pg_logical_emit_message(true, 'waybill', '%s')`, change))
-	actions, at := drain(t, o, "")
+	actions, at := pgtest.Drain(t, o, "")
 	one := `upsert customer {"id":1} {"name":"Ann"}`
 	wantText(t, actions, one+"\n"+one, one, one)
 	if actions[0].Name != "first" || len(actions[0].ID) != 36 || actions[1].Name != "second" || actions[2].Name != "" {
 		t.Errorf("%+v", actions)
 	}
 	s.exec(t, `select pg_logical_emit_message(true, 'waybill', '[{"entity":"x"}]')`)
-	if _, _, err := read(t, o, at); err == nil || !strings.Contains(err.Error(), "malformed message") {
+	if _, _, err := pgtest.Read(t, o, at); err == nil || !strings.Contains(err.Error(), "malformed message") {
 		t.Errorf("%v", err)
 	}
 }
@@ -295,7 +296,7 @@ func TestPurge(t *testing.T) {
 	s := newSource(t, "")
 	o := s.new(func(opts *Options) { opts.Outbox, opts.Tables = true, nil })
 	t.Cleanup(func() { _ = o.Close() })
-	openAt(t, o, "")
+	pgtest.Open(t, o, "")
 	s.exec(t, `select waybill.emit('first', '[{"entity":"customer","op":"delete","key":{"id":1}}]')`)
 	for range 2 {
 		if err := o.side.do(t.Context(), func(c *sideConn) error { return o.purge(t.Context(), c) }); err != nil {
@@ -313,6 +314,6 @@ func TestPurge(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	actions, _ := drain(t, o, "")
+	actions, _ := pgtest.Drain(t, o, "")
 	wantText(t, actions, `delete customer {"id":1} {}`)
 }

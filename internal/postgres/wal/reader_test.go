@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/waybill-data/waybill"
+	"github.com/waybill-data/waybill/internal/postgres/pgtest"
 	"github.com/waybill-data/waybill/internal/testenv"
 )
 
@@ -52,49 +53,8 @@ func (s *source) open(t testing.TB, at waybill.Position) *Reader {
 	t.Helper()
 	o := s.new(nil)
 	t.Cleanup(func() { _ = o.Close() })
-	openAt(t, o, at)
+	pgtest.Open(t, o, at)
 	return o
-}
-
-func openAt(t testing.TB, o *Reader, at waybill.Position) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
-	defer cancel()
-	if err := o.Open(ctx, at); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// drain reads up to the head.
-func drain(t testing.TB, o *Reader, at waybill.Position) ([]waybill.Action, waybill.Position) {
-	t.Helper()
-	all, at, err := read(t, o, at)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return all, at
-}
-
-func read(t testing.TB, o *Reader, at waybill.Position) ([]waybill.Action, waybill.Position, error) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
-	defer cancel()
-	head, err := o.Head(ctx)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var all []waybill.Action
-	for !o.Reached(at, head) {
-		b, err := o.Next(ctx)
-		if err != nil {
-			return all, at, err
-		}
-		if b.After != at {
-			t.Fatalf("batch after %q, %q was due", b.After, at)
-		}
-		all, at = append(all, b.Actions...), b.Upto
-	}
-	return all, at, nil
 }
 
 // text is an action's changes for comparison.
@@ -140,7 +100,7 @@ func TestInsertUpdateDelete(t *testing.T) {
 	s.exec(t, `insert into customer values (1, 'Ann'), (2, null)`)
 	s.exec(t, `begin; update customer set name = 'Bob' where id = 1; update customer set id = 3 where id = 2; delete from customer where id = 1; commit`)
 	s.exec(t, `truncate customer`)
-	actions, at := drain(t, o, "")
+	actions, at := pgtest.Drain(t, o, "")
 	wantText(t, actions, `insert public.customer {"id":1} {"id":1,"name":"Ann"}
 insert public.customer {"id":2} {"id":2,"name":null}`,
 		`update public.customer {"id":1} {"id":1,"name":"Bob"}
@@ -159,8 +119,8 @@ delete public.customer {"id":1} {}`,
 		t.Fatal(err)
 	}
 	s.exec(t, `insert into customer values (9, 'Zoe')`)
-	openAt(t, o, at)
-	actions, _ = drain(t, o, at)
+	pgtest.Open(t, o, at)
+	actions, _ = pgtest.Drain(t, o, at)
 	wantText(t, actions, `insert public.customer {"id":9} {"id":9,"name":"Zoe"}`)
 	if actions[0].Seq != 4 || o.Suppressed() != 0 {
 		t.Errorf("seq %d, %d suppressed", actions[0].Seq, o.Suppressed())
