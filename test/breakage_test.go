@@ -2,8 +2,6 @@ package test
 
 import (
 	"fmt"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -209,9 +207,7 @@ func zombieWrites(s *scenario, broken string) string {
 		// The sums of the accounts would stop a zombie, too; here the fence stands alone.
 		s.exec(s.target, `alter table waybill.position drop constraint position_check`)
 	}
-	if err := os.Remove(filepath.Join(s.dir, "state", "state.db.lock")); err != nil {
-		s.t.Fatal(err)
-	}
+	s.unlock()
 	successor := s.run("")
 	s.grows("the successor takes over", successor)
 	eventually(s.t, "the successor has everything", func() bool { return s.judge().Lost == 0 })

@@ -1,12 +1,16 @@
 package test
 
 import (
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/waybill-data/waybill"
+	"github.com/waybill-data/waybill/test/judge"
 )
 
 // rival starts another engine on the same pipeline, with a state directory, which the first
@@ -213,4 +217,40 @@ func (f *fall) run(s *scenario) {
 	s.catchUp("").want(0)
 	s.clean(stats.Committed)
 	s.unseen(seen())
+}
+
+// TestIdleTakeover: an engine is frozen while nothing happens. When it wakes up, still with nothing to
+// do, it finds its session at the source gone. It must not take the slot back from its successor.
+func TestIdleTakeover(t *testing.T) {
+	t.Parallel()
+	s := newScenario(t, logs[0])
+	zombie := s.run("")
+	s.carries(zombie)
+	committed := s.load(&judge.Workload{Sessions: 1, Actions: 10, Seed: 1}).Committed
+	eventually(t, "everything is there", func() bool { return zombie.ended() || s.judge().Lost == 0 })
+	zombie.signal(syscall.SIGSTOP)
+	eventually(t, "the engine is frozen", zombie.stopped)
+	s.exec(s.target, `update waybill.lease set expires_at = now()`)
+	successor := s.rival("rival")
+	s.carries(successor)
+	zombie.signal(sigcont)
+	standsBy(zombie)
+	committed += s.load(&judge.Workload{Sessions: 1, Actions: 10, Seed: 2}).Committed
+	eventually(t, "the successor goes on", func() bool { return zombie.ended() || successor.ended() || s.judge().Lost == 0 })
+	if text := successor.out.String(); strings.Contains(text, "trying again") {
+		t.Errorf("the zombie disturbed its successor:\n%s", text)
+	}
+	for _, e := range []*engine{zombie, successor} {
+		e.signal(sigterm)
+		e.want(128 + int(sigterm))
+	}
+	s.clean(committed)
+}
+
+// unlock lets another engine with the same state directory take over from one that is frozen at once.
+func (s *scenario) unlock() {
+	s.t.Helper()
+	if err := os.Remove(filepath.Join(s.dir, "state", "state.db.lock")); err != nil {
+		s.t.Fatal(err)
+	}
 }

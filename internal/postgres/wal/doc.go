@@ -43,5 +43,6 @@
 //	    renamed), stops the stream once, in front of the action: opening it again says that the
 //	    target was altered too. That is noticed while the table is read, not across a restart.
 //	  - A slot that another session of the same stream holds is taken over: who opens has the lease at
-//	    the target.
+//	    the target. A reader that lost its session and opens again may have been overtaken meanwhile: it
+//	    says so (waybill.ErrFenced) where a session that is not its own holds the slot.
 package wal

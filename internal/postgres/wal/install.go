@@ -243,7 +243,7 @@ on conflict (stream) do update set stream = excluded.stream returning start_lsn 
 
 // dropSlot drops a slot if this database has it. It waits for a session that just ended to give it back.
 func (o *Reader) dropSlot(ctx context.Context, c *sideConn, name string) error {
-	return o.patiently(ctx, c, name, func() error {
+	return o.patiently(ctx, c, name, 0, func() error {
 		_, err := c.Exec(ctx, `select pg_drop_replication_slot(slot_name) from pg_replication_slots
 where slot_name = $1 and database = current_database()`, name)
 		return server.Classify(err, "drop slot "+name)

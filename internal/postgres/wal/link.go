@@ -31,6 +31,7 @@ type link struct {
 	pg       *pgx.Conn // until begin
 	conn     net.Conn  // from then on
 	feed     *feed
+	backend  uint32 // of the server
 	queue    *queue
 	acked    *atomic.Uint64 // the Reader's
 	received atomic.Uint64  // LSN

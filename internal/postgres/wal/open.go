@@ -15,13 +15,6 @@ import (
 	"github.com/waybill-data/waybill/internal/postgres/server"
 )
 
-const (
-	// slotPatience bounds the wait for a slot that a session that just ended gives back.
-	slotPatience = 3 * time.Second
-	slotPause    = 50 * time.Millisecond
-	slotInUse    = "55006"
-)
-
 // slot is a replication slot with what waybill.slot says of it.
 type slot struct {
 	exists     bool
@@ -35,7 +28,12 @@ type slot struct {
 
 // Open connects, makes publication and slot where nothing was there yet, and verifies that the
 // log after the position is still there.
-func (o *Reader) Open(ctx context.Context, after waybill.Position) error {
+func (o *Reader) Open(ctx context.Context, after waybill.Position) (err error) {
+	defer func() {
+		if !waybill.Transient(err) { // whoever opens next has taken the stream anew
+			o.former = 0
+		}
+	}()
 	if err := o.Close(); err != nil {
 		return err
 	}
@@ -264,9 +262,18 @@ func (o *Reader) connect(ctx context.Context, s server.Identity, found slot, p p
 		l.stop(false)
 		return err
 	}
+	l.backend = conn.PgConn().PID()
 	sql := o.startSQL(s.Version, found.confirmed, binary)
 	err = o.side.do(ctx, func(c *sideConn) error {
-		return o.patiently(ctx, c, o.opts.Slot, func() error { return server.Classify(l.begin(ctx, sql), "read slot "+o.opts.Slot) })
+		err := o.patiently(ctx, c, o.opts.Slot, o.former, func() error { return server.Classify(l.begin(ctx, sql), "read slot "+o.opts.Slot) })
+		if err != nil {
+			return err
+		}
+		// Until it was ours another session may have confirmed more.
+		if found, err = o.findSlot(ctx, c); err != nil || fault.Broken(fault.IgnoreIdentity) {
+			return err
+		}
+		return o.verify(ctx, c, found, after, p)
 	})
 	if err != nil {
 		l.stop(false)
@@ -294,36 +301,6 @@ func (o *Reader) connect(ctx context.Context, s server.Identity, found slot, p p
 	o.unlink(false)
 	return err
 }
-
-// patiently does again what fails because somebody holds the slot. A session that just ended gives
-// it back; one of this stream's own that stays is one of an engine that is gone, or that was
-// replaced, and is ended.
-func (o *Reader) patiently(ctx context.Context, c *sideConn, name string, do func() error) error {
-	began, ended := time.Now(), false
-	for {
-		err := do()
-		if server.Code(err) != slotInUse || time.Since(began) > slotPatience {
-			return inUse(ctx, c, name, err)
-		}
-		if !ended && time.Since(began) > slotPatience/6 {
-			ended = true
-			if _, err := c.Exec(ctx, takeOverSQL, name, o.side.name); err != nil {
-				return server.Classify(err, "take slot "+name+" over")
-			}
-		}
-		timer := time.NewTimer(slotPause)
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
-			return ctx.Err()
-		}
-	}
-}
-
-// takeOverSQL ends the session that reads a slot, if it is one of this stream.
-const takeOverSQL = `select pg_terminate_backend(a.pid) from pg_replication_slots s join pg_stat_activity a on a.pid = s.active_pid
-where s.slot_name = $1 and a.application_name = $2`
 
 func (o *Reader) startSQL(version int, at pgoutput.LSN, binary bool) string {
 	protocol, streaming, messages := 1, "", ""

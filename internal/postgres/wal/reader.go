@@ -78,6 +78,7 @@ type Reader struct {
 	// published are the tables, quoted, that were published when the log was opened. Open sets it
 	// before, and the maintaining goroutine uses it after.
 	published map[string]bool
+	former    uint32 // backend of the session that was lost, until another one is open
 
 	idleEvery time.Duration
 
@@ -173,6 +174,7 @@ func (o *Reader) broken(ctx context.Context, err error) error {
 		o.text = true
 		err = waybill.AsTransient(err)
 	}
+	o.former = o.link.backend
 	o.unlink(false)
 	if ctx.Err() != nil {
 		return ctx.Err()
