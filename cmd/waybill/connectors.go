@@ -65,25 +65,24 @@ func wholeEntities(p *config.Pipeline) []string {
 
 // newMappedWriter makes the target t of p with what the mapping m does before it.
 func newMappedWriter(p *config.Pipeline, t *config.Target, m *mapping.Mapping, owner string, log *slog.Logger) (waybill.Writer, error) {
-	w, err := newWriter(p, t, ruledTables(m), owner, log)
+	w, err := newWriter(p, t, m, owner, log)
 	if err != nil {
 		return nil, err
 	}
 	return mappedTo(m, w), nil
 }
 
-// newWriter makes the target t of p; tables tells where an entity's table is another matter than
-// the pipeline says, nil for nowhere. Owner is who may take over its own lease at once; empty
-// for nobody.
-func newWriter(p *config.Pipeline, t *config.Target, tables func(entity string) (create, evolve *bool), owner string, log *slog.Logger) (waybill.Writer, error) {
+// newWriter makes the target t of p, for what the mapping m, nil for none, makes of changes. Owner is
+// who may take over its own lease at once; empty for nobody.
+func newWriter(p *config.Pipeline, t *config.Target, m *mapping.Mapping, owner string, log *slog.Logger) (waybill.Writer, error) {
 	switch {
 	case t.Postgres != nil:
 		return target.NewWriter(target.Options{
-			URL: t.Postgres.URL, Schema: t.Postgres.Schema, Owner: owner, Create: p.Create, Evolve: p.Evolve, Table: tables, Log: log,
+			URL: t.Postgres.URL, Schema: t.Postgres.Schema, Owner: owner, Define: definer(p), Describe: m.Describe, Log: log,
 		}), nil
 	case t.SQLite != nil:
 		return sqlite.NewWriter(sqlite.TargetOptions{
-			Path: t.SQLite.Path, Owner: owner, Create: p.Create, Evolve: p.Evolve, Table: tables, Log: log,
+			Path: t.SQLite.Path, Owner: owner, Define: definer(p), Describe: m.Describe, Log: log,
 		}), nil
 	}
 	return nil, fmt.Errorf("pipeline %s: no connector serves its target %s", p.Name, t.Name)

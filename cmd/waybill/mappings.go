@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -39,20 +40,14 @@ func newMapping(p *config.Pipeline) (*mapping.Mapping, error) {
 	}
 	rules := make([]mapping.Rule, 0, len(p.Mapping))
 	for i := range p.Mapping {
-		rules = append(rules, ruleOf(p, &p.Mapping[i]))
+		rules = append(rules, ruleOf(&p.Mapping[i]))
 	}
 	return mapping.Compile(rules)
 }
 
-func ruleOf(p *config.Pipeline, in *config.Rule) mapping.Rule {
+func ruleOf(in *config.Rule) mapping.Rule {
 	r := mapping.Rule{
 		Entity: in.Entity, To: in.To, Columns: renames(in.Columns), Only: in.Only, Drop: in.Drop, Types: in.Types,
-	}
-	if in.Create != p.Create {
-		r.Create = &in.Create
-	}
-	if in.Evolve != p.Evolve {
-		r.Evolve = &in.Evolve
 	}
 	if in.Where != nil {
 		r.Where = in.Where.Text
@@ -61,7 +56,7 @@ func ruleOf(p *config.Pipeline, in *config.Rule) mapping.Rule {
 		r.Set = append(r.Set, mapping.Set{Column: s.Column, Expression: s.Text})
 	}
 	for _, c := range in.Children {
-		child := mapping.Child{Field: c.Column, To: c.To, Key: c.Key}
+		child := mapping.Child{Field: c.Column, To: c.To, Key: c.Key, Types: c.Types}
 		for _, column := range slices.Sorted(maps.Keys(c.Parent)) { // the child's: the parent's
 			child.Parent = append(child.Parent, mapping.Rename{From: c.Parent[column], To: column})
 		}
@@ -135,12 +130,26 @@ func mappingFault(file string, p *config.Pipeline, e *mapping.Error) config.Faul
 	return place.Fault(file, e.Message)
 }
 
-// ruledTables tells what m says of create and evolve for a table of the target; nil for nothing.
-func ruledTables(m *mapping.Mapping) func(entity string) (create, evolve *bool) {
-	if m == nil {
+// definer tells what p says of create and evolve for a table of its target, nil for nothing.
+func definer(p *config.Pipeline) func(entity string) (create, evolve bool) {
+	ruled, some := map[string]*config.Rule{}, p.Create || p.Evolve
+	for i := range p.Mapping {
+		r := &p.Mapping[i]
+		some = some || r.Create || r.Evolve
+		ruled[cmp.Or(r.To, r.Entity)] = r
+		for j := range r.Children {
+			ruled[r.Children[j].To] = r
+		}
+	}
+	if !some {
 		return nil
 	}
-	return m.TableOf
+	return func(entity string) (create, evolve bool) {
+		if r := ruled[entity]; r != nil {
+			return r.Create, r.Evolve
+		}
+		return p.Create, p.Evolve
+	}
 }
 
 func expressionAt(r *config.Rule, field string) *config.Expression {

@@ -29,7 +29,7 @@ func mappingFields() []*field {
 		},
 		{
 			name: "types", kind: named, each: text, free: true, freeName: "COLUMN",
-			doc: "Types of columns that neither source nor target tells: `{born: date}`.",
+			doc: "Types of columns that neither source nor target tells: `{born: date}`. Where all that outbox rows carry have one, a missing table is made.",
 		},
 		{
 			name: "children", kind: named, each: section, free: true, freeName: "COLUMN", fields: []*field{
@@ -39,8 +39,13 @@ func mappingFields() []*field {
 					name: "parent", kind: named, required: true, each: text, free: true, freeName: "COLUMN",
 					doc: "Columns of the child that hold columns of the parent: `{customer_id: id}`.",
 				},
+				{
+					name: "types", kind: named, each: text, free: true, freeName: "COLUMN",
+					doc: "Types of the child's columns, so that a missing table is made: `{id: bigint, number: text}`. A column that `parent` names has its parent's.",
+				},
 			},
-			doc: "Columns with a list of objects that become rows of a table of their own. Otherwise such a list is one JSON column.",
+			doc: "Columns with a list of objects that become rows of a table of their own. Otherwise such a list is one JSON column. " +
+				"A change that carries the list replaces the rows; null and the empty list leave none, and without the list they stay.",
 		},
 		{name: "create", kind: boolean, doc: "The pipeline's `create` for this entity."},
 		{name: "evolve", kind: boolean, doc: "The pipeline's `evolve` for this entity."},

@@ -32,6 +32,7 @@ type Child struct {
 	To     string
 	Key    []string
 	Parent map[string]string // the child's column: the parent's
+	Types  map[string]string
 	Place  Place
 }
 
@@ -78,7 +79,7 @@ func buildMapping(p *pipelineValue) []Rule {
 			for _, column := range children.keys {
 				c := children.get(column)
 				rule.Children = append(rule.Children, Child{
-					Column: column, To: c.get("to").str(), Key: c.get("key").texts(), Parent: c.get("parent").pairs(), Place: at(c, join(path+".children", column)),
+					Column: column, To: c.get("to").str(), Key: c.get("key").texts(), Parent: c.get("parent").pairs(), Types: c.get("types").pairs(), Place: at(c, join(path+".children", column)),
 				})
 			}
 		}

@@ -22,6 +22,9 @@ type Child struct {
 	// Parent gives each row columns of its parent: From is the parent's name at the source, To
 	// the row's.
 	Parent []Rename
+	// Types are the types of the rows' columns. Those that Parent gives have their parent's, unless
+	// said here.
+	Types map[string]string
 }
 
 // Rule says what becomes of the changes of one entity.
@@ -38,8 +41,6 @@ type Rule struct {
 	// and of those that Set adds.
 	Types    map[string]string
 	Children []Child
-	// Create and Evolve say for the target's table what the pipeline says otherwise.
-	Create, Evolve *bool
 }
 
 // Error is a fault of a rule.
@@ -286,25 +287,3 @@ func (r *rule) named(column string) string {
 
 // shrinks tells whether only or drop leave anything out.
 func (r *rule) shrinks() bool { return r.only != nil || r.drop != nil }
-
-// TypesOf are the types that rules give the columns of one of the target's entities, by the
-// target's column names. They are for where neither a schema nor the target's table says; nil: none.
-func (m *Mapping) TypesOf(entity string) map[string]string {
-	r := m.target[entity]
-	if r == nil || r.to != entity || len(r.Types) == 0 {
-		return nil
-	}
-	types := make(map[string]string, len(r.Types))
-	for column, t := range r.Types {
-		types[r.named(column)] = t
-	}
-	return types
-}
-
-// TableOf tells what the rule of one of the target's entities says of create and evolve; nil: nothing.
-func (m *Mapping) TableOf(entity string) (create, evolve *bool) {
-	if r := m.target[entity]; r != nil {
-		return r.Create, r.Evolve
-	}
-	return nil, nil
-}

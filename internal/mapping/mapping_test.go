@@ -405,16 +405,47 @@ func TestCompileErrors(t *testing.T) {
 	}
 }
 
-func TestTypesOf(t *testing.T) {
-	compiled(t, mapping.Rule{Entity: "c", Only: []string{"id"}, Set: []mapping.Set{{Column: "s", Expression: "'x'"}}, Types: map[string]string{"s": "text"}})
-	yes := true
-	m := compiled(t, mapping.Rule{Entity: "c", To: "d", Columns: []R{{From: "id", To: "cid"}}, Types: map[string]string{"id": "bigint"}, Create: &yes})
-	if types := m.TypesOf("d"); len(types) != 1 || types["cid"] != "bigint" || m.TypesOf("c") != nil {
-		t.Errorf("types are %v", types)
+func TestDescribe(t *testing.T) {
+	m := compiled(
+		t,
+		mapping.Rule{
+			Entity: "c", To: "d", Columns: []R{{From: "id", To: "cid"}, {From: "n", To: "name"}}, Set: []mapping.Set{{Column: "s", Expression: "'x'"}},
+			Types:    map[string]string{"id": "bigint", "n": "text", "s": "text", "z": "date"},
+			Children: []mapping.Child{{Field: "l", To: "e", Key: []string{"of", "no"}, Parent: []R{{From: "id", To: "of"}}, Types: map[string]string{"no": "int"}}},
+		},
+		mapping.Rule{Entity: "p", Columns: []R{{From: "a", To: "b"}}, Types: map[string]string{"a": "text"}},
+	)
+	for _, c := range []struct {
+		m       *mapping.Mapping
+		change  waybill.Change
+		columns string
+		untyped string
+	}{
+		{m, waybill.Change{Entity: "d", Key: cells("cid"), Row: cells("name", "s", "cid")}, "[{cid bigint} {name text} {s text} {z date}] [cid]", ""},
+		{m, waybill.Change{Entity: "d", Op: waybill.Delete, Key: cells("cid")}, "[{cid bigint} {name text} {s text} {z date}] [cid]", ""},
+		{m, waybill.Change{Entity: "e", Key: cells("of", "no"), Row: cells("of", "no")}, "[{of bigint} {no int}] [of no]", ""},
+		{m, waybill.Change{Entity: "e", Op: waybill.Truncate, Key: cells("of")}, "[{of bigint} {no int}] [of no]", ""},
+		{m, waybill.Change{Entity: "e", Key: cells("of", "no"), Row: cells("x")}, "[{of bigint} {no int}] [of no]", "mapping: {c: {children: {l: {types: {x: …}}}}}"},
+		{m, waybill.Change{Entity: "p", Key: cells("id"), Row: cells("b", "a2")}, "[{b text}] [id]", "mapping: {p: {types: {id: …, a2: …}}}"},
+		{m, waybill.Change{Entity: "q", Key: cells("id"), Row: cells("id")}, "[] [id]", "mapping: {q: {types: {id: …}}}"},
+		{nil, waybill.Change{Entity: "q", Key: cells("id")}, "[] [id]", "mapping: {q: {types: {id: …}}}"},
+	} {
+		s, untyped := c.m.Describe(&c.change)
+		columns := []string{}
+		for _, col := range s.Columns {
+			columns = append(columns, "{"+col.Name+" "+col.Type+"}")
+		}
+		if have := fmt.Sprint(columns, s.Key); have != c.columns || !strings.HasSuffix(untyped, c.untyped) || (untyped == "") != (c.untyped == "") {
+			t.Errorf("%s %s: %s, %q, want %s, %q", c.change.Entity, c.change.Key, have, untyped, c.columns, c.untyped)
+		}
 	}
-	if create, evolve := m.TableOf("d"); create == nil || !*create || evolve != nil {
-		t.Error("create and evolve are not as given")
+}
+
+func cells(names ...string) (row waybill.Row) {
+	for _, n := range names {
+		row = append(row, waybill.Column{Name: n, Value: cell(1)})
 	}
+	return row
 }
 
 func FuzzCompile(f *testing.F) {

@@ -16,33 +16,24 @@ import (
 // definitions are what a writer does about tables that are not as the source's: see TargetOptions.
 // They outlive connections.
 type definitions struct {
-	create, evolve bool                                       // unless table says otherwise
-	table          func(entity string) (create, evolve *bool) // nil: it never does
-	owners         map[string]string                          // the entity that is written to each table, by its name in lower case
-	latest         map[string]*waybill.Schema                 // of each entity, as of what is committed
-	pending        map[string]*waybill.Schema                 // as of the transaction that is under way
+	opt     *TargetOptions
+	owners  map[string]string          // the entity that is written to each table, by its name in lower case
+	latest  map[string]*waybill.Schema // of each entity, as of what is committed
+	pending map[string]*waybill.Schema // as of the transaction that is under way
 }
 
-func newDefinitions(o TargetOptions) *definitions {
-	d := &definitions{create: o.Create, evolve: o.Evolve, table: o.Table}
+func newDefinitions(o *TargetOptions) *definitions {
+	d := &definitions{opt: o}
 	d.forget()
 	return d
 }
 
 // wants tells whether the entity's table is to be created, and given columns.
 func (d *definitions) wants(entity string) (create, evolve bool) {
-	create, evolve = d.create, d.evolve
-	if d.table == nil {
-		return create, evolve
+	if d.opt.Define == nil {
+		return false, false
 	}
-	c, e := d.table(entity)
-	if c != nil {
-		create = *c
-	}
-	if e != nil {
-		evolve = *e
-	}
-	return create, evolve
+	return d.opt.Define(entity)
 }
 
 // forget: the stream may continue from an earlier place.
@@ -74,52 +65,58 @@ func (d *disagreement) Error() string {
 }
 
 // define is the table of a change, made or given columns where that is wanted. It runs in the
-// batch's transaction: a batch that is refused leaves no trace of it.
-func (p *planner) define(ctx context.Context, c *waybill.Change) (*table, error) {
-	if c.Schema == nil {
-		return p.table(ctx, c.Entity)
-	}
-	name := strings.ToLower(tableName(c.Entity))
-	if owner := p.defs.owners[name]; owner != "" && owner != c.Entity {
-		return nil, &disagreement{
-			table:  tableName(c.Entity),
-			reason: fmt.Sprintf("%s and %s would both be written to it, because SQLite has no schemas and does not tell upper from lower case", owner, c.Entity),
-			remedy: "give one of them another table with `to` in the mapping",
-		}
-	}
+// batch's transaction: a batch that is refused leaves no trace of it. Untyped is TargetOptions.Describe's.
+func (p *planner) define(ctx context.Context, c *waybill.Change) (t *table, untyped string, err error) {
 	create, evolve := p.defs.wants(c.Entity)
-	t, err := p.table(ctx, c.Entity)
-	var r *refusal
-	if errors.As(err, &r) && r.absent && create {
-		if err = p.createTable(ctx, c.Schema, tableName(c.Entity)); err == nil {
+	name, s := strings.ToLower(tableName(c.Entity)), c.Schema
+	if s != nil {
+		if owner := p.defs.owners[name]; owner != "" && owner != c.Entity {
+			return nil, "", &disagreement{
+				table:  tableName(c.Entity),
+				reason: fmt.Sprintf("%s and %s would both be written to it, because SQLite has no schemas and does not tell upper from lower case", owner, c.Entity),
+				remedy: "give one of them another table with `to` in the mapping",
+			}
+		}
+	} else if (create || evolve) && p.defs.opt.Describe != nil {
+		s, untyped = p.defs.opt.Describe(c)
+	}
+	t, err = p.table(ctx, c.Entity)
+	if r, ok := errors.AsType[*refusal](err); ok && r.absent && create && s != nil {
+		if untyped != "" {
+			r.remedy += "; or " + untyped
+			return nil, "", r
+		}
+		if err = p.createTable(ctx, s, tableName(c.Entity)); err == nil {
 			t, err = p.table(ctx, c.Entity)
 		}
 	}
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
-	p.defs.owners[name] = c.Entity
-	if !evolve {
-		return t, nil
+	if c.Schema != nil {
+		p.defs.owners[name] = c.Entity
 	}
-	missing := missingColumns(t, c)
-	if len(missing) == 0 {
-		return t, nil
+	if !evolve || s == nil {
+		return t, "", nil
 	}
+	missing := missingColumns(t, s, c)
 	for _, col := range missing { // nullable: the rows that are there have no value for it
-		def := strings.TrimSpace(quote(col.Name) + " " + declaredFor(c.Schema, col))
+		def := strings.TrimSpace(quote(col.Name) + " " + declaredFor(s, col))
 		if err := p.ddl(ctx, t.name, fmt.Sprintf("ALTER TABLE %s ADD COLUMN %s", quote(t.name), def)); err != nil {
-			return nil, err
+			return nil, "", err
 		}
 	}
-	return p.table(ctx, c.Entity)
+	if len(missing) > 0 {
+		t, err = p.table(ctx, c.Entity)
+	}
+	return t, untyped, err
 }
 
 // missingColumns are those that the change carries and the table lacks.
-func missingColumns(t *table, c *waybill.Change) []*waybill.SchemaColumn {
+func missingColumns(t *table, s *waybill.Schema, c *waybill.Change) []*waybill.SchemaColumn {
 	var missing []*waybill.SchemaColumn
-	for i := range c.Schema.Columns {
-		col := &c.Schema.Columns[i]
+	for i := range s.Columns {
+		col := &s.Columns[i]
 		_, inKey := c.Key.Get(col.Name)
 		_, inRow := c.Row.Get(col.Name)
 		if (inKey || inRow) && t.columns[strings.ToLower(col.Name)] == nil {

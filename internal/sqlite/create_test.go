@@ -41,7 +41,10 @@ func captured(s *waybill.Schema, op waybill.Op, key, row string) waybill.Change 
 	return c
 }
 
-var evolving = TargetOptions{Create: true, Evolve: true}
+// always has tables made and followed.
+func always(string) (create, evolve bool) { return true, true }
+
+var evolving = TargetOptions{Define: always}
 
 // TestCreateTypes: the documented mapping, and what stands in the columns afterwards.
 func TestCreateTypes(t *testing.T) {
@@ -178,4 +181,27 @@ func (x *target) refused(changes ...waybill.Change) *waybill.Refusal {
 		x.t.Fatalf("Write: %v, want a *Refusal", err)
 	}
 	return r
+}
+
+// TestCreateDescribed: rows without a schema have their table made where its types are known.
+func TestCreateDescribed(t *testing.T) {
+	a := newApp(t)
+	x := a.writer(TargetOptions{Define: always, Describe: func(c *waybill.Change) (*waybill.Schema, string) {
+		s := pgSchema(c.Entity, []string{"id"}, "id int8", "born date")
+		if _, odd := c.Row.Get("odd"); odd || c.Entity == "other" {
+			return s, "name the type"
+		}
+		return s, ""
+	}})
+	x.write(remove("person", `{"id":1}`), upsert("person", `{"id":1}`, `{"born":"1970-01-01"}`))
+	a.want("SELECT id, born FROM person", "1|1970-01-01")
+	a.exec("ALTER TABLE person DROP COLUMN born")
+	x.write(upsert("person", `{"id":1}`, `{"born":"1980-01-01"}`))
+	a.want("SELECT id, born FROM person", "1|1980-01-01")
+	if e := x.refused(upsert("person", `{"id":1}`, `{"odd":1}`)); e.Remedy != `ALTER TABLE "person" ADD COLUMN "odd"; or name the type` {
+		t.Error(e)
+	}
+	if e := x.refused(insert("other", `{"id":1}`, `{}`)); e.Remedy != "create it; or name the type" {
+		t.Error(e)
+	}
 }

@@ -164,12 +164,12 @@ func sameNames(names []string, r waybill.Row) bool {
 }
 
 func (p *planner) build(ctx context.Context, c *waybill.Change) (*plan, error) {
-	t, err := p.define(ctx, c)
+	t, untyped, err := p.define(ctx, c)
 	if err != nil {
 		return nil, err
 	}
 	pl := &plan{table: t, fact: c.Schema != nil}
-	b := builder{t: t, schema: c.Schema}
+	b := builder{t: t, schema: c.Schema, untyped: untyped}
 	for _, col := range c.Key {
 		pl.key = append(pl.key, col.Name)
 	}
@@ -276,6 +276,7 @@ func (p *planner) prepare(ctx context.Context, s sqlText) (*statement, error) {
 type builder struct {
 	t        *table
 	schema   *waybill.Schema
+	untyped  string // why a column that the table lacks was not added; empty where nothing can be said
 	key, row []source
 	// single: rows have no key, so of equal ones a change is about any one.
 	single bool
@@ -294,10 +295,14 @@ func (b *builder) columns(list []string, key bool) ([]source, error) {
 	for i, name := range list {
 		col := b.t.columns[strings.ToLower(name)]
 		if col == nil {
-			return nil, &refusal{
+			r := &refusal{
 				reason: fmt.Sprintf("table %s has no column %s", b.t.name, name),
 				remedy: fmt.Sprintf("ALTER TABLE %s ADD COLUMN %s", quote(b.t.name), quote(name)),
 			}
+			if b.untyped != "" {
+				r.remedy += "; or " + b.untyped
+			}
+			return nil, r
 		}
 		if seen[col] {
 			return nil, &refusal{reason: fmt.Sprintf("column %s stands there twice, in upper and lower case", col.name)}

@@ -24,13 +24,15 @@ type TargetOptions struct {
 	Owner string
 	Lease time.Duration // default 10 s
 	Log   *slog.Logger  // nil: discarded
-	// Create has tables made that are missing, for changes that bring their schema.
-	Create bool
-	// Evolve has columns added that such changes carry and the table lacks, and stops the stream
-	// where a column was dropped or retyped at the source, or the table's cannot hold all of its values.
-	Evolve bool
-	// Table, if set, tells where an entity differs from Create and Evolve; nil: it does not.
-	Table func(entity string) (create, evolve *bool)
+	// Define tells whether an entity's table is made where it is missing, and whether it follows the
+	// source: then columns are added that changes carry and the table lacks, and the stream stops where
+	// a column was dropped or retyped at the source, or the table's cannot hold all of its values. The
+	// entity "" stands for those of which nothing is known yet. Nil: neither.
+	Define func(entity string) (create, evolve bool)
+	// Describe tells what a table is to be like for a change that comes without a schema. Untyped, if not
+	// empty, says that a column which the change carries has no type, and where to give it, in an
+	// imperative clause. Nil: nobody knows.
+	Describe func(c *waybill.Change) (s *waybill.Schema, untyped string)
 }
 
 const (
@@ -73,7 +75,7 @@ func NewWriter(o TargetOptions) *Writer {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Writer{opt: o, log: o.Log, instance: uuid.NewString(), commit: (*conn).commit, defs: newDefinitions(o)}
+	return &Writer{opt: o, log: o.Log, instance: uuid.NewString(), commit: (*conn).commit, defs: newDefinitions(&o)}
 }
 
 // Resume takes the stream; see waybill.Writer.

@@ -26,7 +26,8 @@ func (w *Writer) Check(ctx context.Context, stream string) ([]waybill.Finding, e
 		return nil, err
 	}
 	defer server.Close(conn)
-	c := &targetCheck{ctx: ctx, conn: conn, stream: stream, schema: w.opts.Schema, create: w.opts.Create}
+	c := &targetCheck{ctx: ctx, conn: conn, stream: stream, schema: w.opts.Schema}
+	c.create, _ = w.opts.wants("")
 	if c.schema == "" {
 		c.schema = defaultSchema
 	}

@@ -61,18 +61,10 @@ func (d *disagreement) Error() string {
 
 // wants tells whether the entity's table is to be created, and given columns.
 func (o *Options) wants(entity string) (create, evolve bool) {
-	create, evolve = o.Create, o.Evolve
-	if o.Table == nil {
-		return create, evolve
+	if o.Define == nil {
+		return false, false
 	}
-	c, e := o.Table(entity)
-	if c != nil {
-		create = *c
-	}
-	if e != nil {
-		evolve = *e
-	}
-	return create, evolve
+	return o.Define(entity)
 }
 
 // agree looks at the schema of a change whose table is there: *disagreement.
@@ -159,7 +151,7 @@ func followColumns(t *targetTable, former, s *waybill.Schema) error {
 // again: a kill after it leaves tables that are empty, or columns that are null.
 func (w *Writer) define(ctx context.Context, e *refusedError) (done bool, err error) {
 	c := e.in
-	if c == nil || c.Schema == nil {
+	if c == nil || c.Schema == nil && w.opts.Describe == nil {
 		return false, nil
 	}
 	create, evolve := w.opts.wants(c.Entity)
@@ -178,13 +170,19 @@ func (w *Writer) define(ctx context.Context, e *refusedError) (done bool, err er
 		w.forgetTables()
 		return true, nil
 	}
-	d := &definition{w: w, s: c.Schema, table: &targetTable{schema: schema, name: name}}
+	d, untyped := &definition{w: w, s: c.Schema, table: &targetTable{schema: schema, name: name}}, ""
+	if d.s == nil {
+		d.s, untyped = w.opts.Describe(c)
+	}
 	switch {
-	case t == nil && create:
+	case t == nil && create && untyped == "":
 		err = d.create(ctx)
 	case t != nil && evolve:
 		d.table = t
 		d.add(c)
+	}
+	if untyped != "" && len(d.sql) == 0 && (t == nil && create || t != nil && evolve && e.noColumn != "") {
+		e.remedy += "; or " + untyped
 	}
 	if err != nil || len(d.sql) == 0 {
 		return false, err

@@ -13,7 +13,9 @@ import (
 	"github.com/waybill-data/waybill/internal/fault"
 )
 
-func defining(o *Options) { o.Create, o.Evolve = true, true }
+func defining(o *Options) {
+	o.Define = func(string) (create, evolve bool) { return true, true }
+}
 
 // tSchema reads columns written as "name type" or "name type not null"; names hold no blanks.
 func tSchema(entity string, key []string, columns ...string) *waybill.Schema {
@@ -331,4 +333,30 @@ func TestCreateTwoTargets(t *testing.T) {
 		})
 	}
 	wg.Wait()
+}
+
+// TestDefineDescribed: rows without a schema have their table made where its types are known.
+func TestDefineDescribed(t *testing.T) {
+	describe := func(c *waybill.Change) (*waybill.Schema, string) {
+		s := tSchema(c.Entity, []string{"id"}, "id int8", "born date")
+		if _, odd := c.Row.Get("odd"); odd || c.Entity == "other" {
+			return s, "name the type"
+		}
+		return s, ""
+	}
+	r := newTarget(t, "", defining, func(o *Options) { o.Describe = describe })
+	r.write(act(tDelete("person", key(1))), act(tUpsert("person", key(1), `{"born":"1970-01-01"}`)))
+	r.want("SELECT id, born FROM person", "1|1970-01-01")
+	r.exec("ALTER TABLE person DROP COLUMN born")
+	r.write(act(tUpsert("person", key(1), `{"born":"1980-01-01"}`)))
+	r.want("SELECT id, born FROM person", "1|1980-01-01")
+	if e := r.refused(tUpsert("person", key(1), `{"odd":1}`)); e.Remedy != `ALTER TABLE "public"."person" ADD COLUMN "odd" …; or name the type` {
+		t.Error(e)
+	}
+	if e := r.refused(tInsert("other", key(1), `{}`)); e.Remedy != "create it, or set the target's schema; or name the type" {
+		t.Error(e)
+	}
+	if e := r.refused(tInsert("person", key(1), `{}`)); strings.Contains(e.Remedy, "type") {
+		t.Error(e)
+	}
 }

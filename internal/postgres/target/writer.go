@@ -39,13 +39,15 @@ type Options struct {
 	Owner string
 	// Lease is how long the stream stays taken after the last sign of life; default 10 s.
 	Lease time.Duration
-	// Create has tables made that are missing, for changes that bring their schema.
-	Create bool
-	// Evolve has columns added that such changes carry and the table lacks, and stops the stream
-	// where a column was dropped or retyped at the source, or the table's cannot hold all of its values.
-	Evolve bool
-	// Table, if set, tells where an entity differs from Create and Evolve; nil: it does not.
-	Table func(entity string) (create, evolve *bool)
+	// Define tells whether an entity's table is made where it is missing, and whether it follows the
+	// source: then columns are added that changes carry and the table lacks, and the stream stops where
+	// a column was dropped or retyped at the source, or the table's cannot hold all of its values. The
+	// entity "" stands for those of which nothing is known yet. Nil: neither.
+	Define func(entity string) (create, evolve bool)
+	// Describe tells what a table is to be like for a change that comes without a schema. Untyped, if not
+	// empty, says that a column which the change carries has no type, and where to give it, in an
+	// imperative clause. Nil: nobody knows.
+	Describe func(c *waybill.Change) (s *waybill.Schema, untyped string)
 	// Log may be nil.
 	Log *slog.Logger
 }
