@@ -18,6 +18,7 @@ const (
 	oidTime       = 1083
 	oidInterval   = 1186
 	oidTimetz     = 1266
+	oidRegclass   = 2205
 )
 
 // longestName is how many bytes a value of type name holds.
@@ -84,11 +85,12 @@ func (c *targetColumn) narrowedFloat(text []byte) string {
 }
 
 // holdsFloat tells whether f, which the decimal number text was read as, is that number: it
-// prints as the same digits, or is equal to it.
+// prints as the same digits, or is equal to it. Printers do not always choose the fewest digits:
+// 1e23 is 9.999999999999999e+22 to PostgreSQL, 0.1 is 0.10000000000000001 to those that take 17.
 func holdsFloat(text []byte, f float64, bits int) bool {
-	sure := 15 // as many digits always come back
+	sure, most := 15, 17 // as many digits always come back, tell all floats apart
 	if bits == 32 {
-		sure = 6
+		sure, most = 6, 9
 	}
 	if len(text) <= sure || f == 0 {
 		return true
@@ -104,6 +106,12 @@ func holdsFloat(text []byte, f float64, bits int) bool {
 	shortest, e, _ := significant(strconv.AppendFloat(room[:0], f, 'e', -1, bits))
 	if e == exponent && bytes.Equal(shortest, digits) {
 		return true
+	}
+	if len(digits) <= most {
+		as, e, _ := significant(strconv.AppendFloat(room[:0], f, 'e', len(digits)-1, bits))
+		if e == exponent && bytes.Equal(as, digits) {
+			return true
+		}
 	}
 	given, ok := new(big.Rat).SetString(string(text))
 	return ok && given.Cmp(new(big.Rat).SetFloat64(f)) == 0

@@ -138,10 +138,13 @@ func (b *statementBuilder) source() string {
 func (b *statementBuilder) value(i int) string {
 	c := b.column(b.columns()[i])
 	v := fmt.Sprintf("u.a%d", i+1)
-	if c.wire(b.asText[i] == 1) == wireText && c.base != oidText && c.base != oidVarchar {
-		v += "::" + c.cast
+	switch {
+	case c.wire(b.asText[i] == 1) != wireText, c.base == oidText, c.base == oidVarchar:
+		return v
+	case c.base == oidRegclass: // the cast takes names only, not the - and the numbers that there are too
+		return "pg_catalog.regclassin(pg_catalog.textout(" + v + "))"
 	}
-	return v
+	return v + "::" + c.cast
 }
 
 // valueOf is the parameter column that carries the table's column n.
