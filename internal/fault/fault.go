@@ -36,7 +36,7 @@ func Points() []string {
 
 // Switches are deliberate breakages; each proves that some test would notice.
 const (
-	AckEarly       = "ack-early"       // pump: acknowledge a batch before it is written
+	AckEarly       = "ack-early"       // pump, reader of a log: acknowledge a batch before it is written
 	PositionApart  = "position-apart"  // writer: commit the data, then the position in a transaction of its own
 	PositionFirst  = "position-first"  // writer: commit the position, then the data
 	SkipOnError    = "skip-on-error"   // pump: drop a refused action and go on

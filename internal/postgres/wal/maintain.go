@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/waybill-data/waybill/internal/fault"
 	"github.com/waybill-data/waybill/internal/postgres/server"
 )
 
@@ -85,6 +86,10 @@ func (o *Reader) purge(ctx context.Context, c *sideConn) error {
 	if _, err := c.Exec(ctx, purgeSQL, o.opts.Stream); err != nil {
 		return server.Classify(err, "register consumer "+o.opts.Stream)
 	}
-	_, err := c.Exec(ctx, `select waybill.outbox_purge(8388608, '10 s')`)
+	sql := `select waybill.outbox_purge(8388608, '10 s')`
+	if fault.Broken(fault.PurgeUnacked) {
+		sql = `truncate waybill.outbox, waybill.outbox_order`
+	}
+	_, err := c.Exec(ctx, sql)
 	return server.Classify(err, "purge the outbox")
 }
