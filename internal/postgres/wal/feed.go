@@ -72,19 +72,19 @@ func (f *feed) next() (kind byte, body []byte, err error) {
 	return kind, body, nil
 }
 
-// fill reads what there is, in a buffer that holds at least need bytes from f.r on.
+// fill reads what there is of the need bytes that are to stand in the buffer from f.r on. The buffer
+// grows with what has come, not with what is announced.
 func (f *feed) fill(need int) error {
-	switch {
-	case f.r == f.w:
+	if f.r == f.w {
 		f.r, f.w = 0, 0
 		if len(f.buf) > feedSize && need <= feedSize {
 			f.buf = make([]byte, feedSize)
 		}
-		fallthrough
-	case len(f.buf)-f.r < need || len(f.buf)-f.w < hurryBytes:
+	}
+	if len(f.buf)-f.w < min(need, hurryBytes) || len(f.buf)-f.r < min(need, feedSize) {
 		to := f.buf
-		if need > len(to) {
-			to = make([]byte, need)
+		if need > len(to) && f.w-f.r > len(to)/2 {
+			to = make([]byte, min(need, 2*len(to)))
 		}
 		f.w = copy(to, f.buf[f.r:f.w])
 		f.buf, f.r = to, 0
