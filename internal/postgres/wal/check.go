@@ -124,14 +124,14 @@ func (c *check) slotState(ctx context.Context) (bool, error) {
 		return true, nil
 	}
 	var (
-		pid                    int32
-		plugin, status, client string
-		kept                   int64
+		pid                          int32
+		plugin, status, lost, client string
+		kept                         int64
 	)
-	err := c.conn.QueryRow(ctx, `select coalesce(s.active_pid, 0), coalesce(s.plugin, ''), coalesce(s.wal_status, ''), coalesce(a.application_name, ''),
-  greatest(coalesce(pg_current_wal_lsn() - s.restart_lsn, 0), 0)::int8
+	err := c.conn.QueryRow(ctx, `select coalesce(s.active_pid, 0), coalesce(s.plugin, ''), coalesce(s.wal_status, ''), coalesce(to_jsonb(s) ->> 'invalidation_reason', ''),
+  coalesce(a.application_name, ''), greatest(coalesce(pg_current_wal_lsn() - s.restart_lsn, 0), 0)::int8
 from pg_replication_slots s left join pg_stat_activity a on a.pid = s.active_pid where s.slot_name = $1`, c.slot).
-		Scan(&pid, &plugin, &status, &client, &kept)
+		Scan(&pid, &plugin, &status, &lost, &client, &kept)
 	if err != nil {
 		return false, err
 	}
@@ -140,7 +140,7 @@ from pg_replication_slots s left join pg_stat_activity a on a.pid = s.active_pid
 		c.bad("configure another slot", "slot %s is one of plug-in %s, not pgoutput", c.slot, plugin)
 		return false, nil
 	case status == "lost":
-		c.bad(c.o.stream.StartOver(), "the server gave up the log of slot %s (max_slot_wal_keep_size)", c.slot)
+		c.bad(c.o.stream.StartOver(), "%s", gaveUp(c.slot, lost))
 		return false, nil
 	case status == "unreserved":
 		c.warn("start the pipeline, or raise max_slot_wal_keep_size", "the server is about to give up the log of slot %s", c.slot)

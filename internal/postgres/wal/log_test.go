@@ -177,14 +177,17 @@ func TestGaps(t *testing.T) {
 	_ = o.Close()
 	pgtest.Open(t, o, second)
 	_ = o.Close()
-	wantGap(t, o, "")
-	wantGap(t, o, first)
+	over := "compare the two sides, then run waybill drop test and start over"
+	wantGap(t, o, "", "was confirmed, and the target holds none of it", over)
+	wantGap(t, o, first, "past the target's", over)
 	other := newSource(t, "")
-	wantGap(t, other.new(nil), second)
+	wantGap(t, other.new(nil), second, "the position is one of source postgres:", "was replaced or restored from a dump", over)
+	s.exec(t, fmt.Sprintf(`select pg_replication_slot_advance('%s', pg_current_wal_lsn())`, s.slot))
+	wantGap(t, o, second, "past the target's", "somebody else moved, read or remade the slot", over)
 	s.exec(t, fmt.Sprintf(`select pg_drop_replication_slot('%s')`, s.slot))
-	wantGap(t, o, second)
+	wantGap(t, o, second, "the slot "+s.slot+" is gone", over)
 	s.exec(t, fmt.Sprintf(`select pg_create_logical_replication_slot('%s', 'pgoutput')`, s.slot))
-	wantGap(t, o, second)
+	wantGap(t, o, second, "past the target's", "remade the slot", over)
 }
 
 // TestUnackedAgain: what the target holds though the source never heard is not delivered again.

@@ -20,6 +20,7 @@ type slot struct {
 	exists     bool
 	plugin     string
 	status     string // wal_status
+	lost       string // why, as the server has it (17 and later)
 	active     int32  // pid
 	confirmed  pgoutput.LSN
 	registered bool
@@ -120,13 +121,14 @@ func (o *Reader) usable(ctx context.Context, c *sideConn) error {
 	return nil
 }
 
-const slotSQL = `select coalesce(plugin::text, ''), coalesce(wal_status, ''), coalesce(active_pid, 0), coalesce(confirmed_flush_lsn, '0/0')::text
-from pg_replication_slots where slot_name = $1 and database = current_database()`
+const slotSQL = `select coalesce(plugin::text, ''), coalesce(wal_status, ''), coalesce(to_jsonb(s) ->> 'invalidation_reason', ''), coalesce(active_pid, 0),
+  coalesce(confirmed_flush_lsn, '0/0')::text
+from pg_replication_slots s where slot_name = $1 and database = current_database()`
 
 func (o *Reader) findSlot(ctx context.Context, c *sideConn) (slot, error) {
 	var s slot
 	var confirmed string
-	err := c.QueryRow(ctx, slotSQL, o.opts.Slot).Scan(&s.plugin, &s.status, &s.active, &confirmed)
+	err := c.QueryRow(ctx, slotSQL, o.opts.Slot).Scan(&s.plugin, &s.status, &s.lost, &s.active, &confirmed)
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
 	case err != nil:
@@ -154,6 +156,19 @@ func (o *Reader) findSlot(ctx context.Context, c *sideConn) (slot, error) {
 	return s, err
 }
 
+// gaveUp says why a slot's log is lost.
+func gaveUp(slot, why string) string {
+	switch why {
+	case "", "wal_removed":
+		why = "max_slot_wal_keep_size"
+	case "idle_timeout":
+		why = "idle_replication_slot_timeout"
+	case "wal_level_insufficient":
+		why = "wal_level was not logical"
+	}
+	return fmt.Sprintf("the server gave up the log of slot %s (%s)", slot, why)
+}
+
 // verify compares the position with what the source knows.
 func (o *Reader) verify(ctx context.Context, c *sideConn, s slot, after waybill.Position, p position) error {
 	if after != "" && p.source != c.identity.Source {
@@ -170,7 +185,7 @@ func (o *Reader) verify(ctx context.Context, c *sideConn, s slot, after waybill.
 	case !s.exists:
 		return o.stream.Gap(fmt.Sprintf("the slot %s is gone, and with it the log that was not read", o.opts.Slot), o.stream.StartOver())
 	case s.status == "lost":
-		return o.stream.Gap(fmt.Sprintf("the server gave up the log of slot %s (max_slot_wal_keep_size)", o.opts.Slot), o.stream.StartOver())
+		return o.stream.Gap(gaveUp(o.opts.Slot, s.lost), o.stream.StartOver())
 	case s.plugin != "pgoutput":
 		return fmt.Errorf("the slot %s is one of plug-in %s, not pgoutput; configure another slot", o.opts.Slot, s.plugin)
 	case after == "" && s.confirmed > s.start:

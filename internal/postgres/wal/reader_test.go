@@ -127,11 +127,12 @@ delete public.customer {"id":1} {}`,
 	}
 }
 
-func wantGap(t testing.TB, o *Reader, at waybill.Position) {
+// wantGap fails unless opening at the position is a gap that says all the words.
+func wantGap(t testing.TB, o *Reader, at waybill.Position, words ...string) {
 	t.Helper()
 	err := o.Open(t.Context(), at)
 	if !errors.Is(err, waybill.ErrGap) {
 		t.Fatalf("Open: %v, want a gap", err)
 	}
-	t.Log(err)
+	wantWords(t, err.Error(), words...)
 }
