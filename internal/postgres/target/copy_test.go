@@ -21,26 +21,26 @@ const copyTable = `CREATE TABLE c (id int GENERATED ALWAYS AS IDENTITY PRIMARY K
 
 func TestCopy(t *testing.T) {
 	r := newTarget(t, copyTable)
-	r.write(tMany("c", 1, copyRows), tMany("c", 1000, 3*copyRows), act(tUpdate("c", key(1), `{"v":null}`)))
+	r.write(tMany("c", 1, copyRows), tMany("c", 10000, 3*copyRows), act(tUpdate("c", key(1), `{"v":null}`)))
 	r.want("SELECT count(*), sum(twice) = 2 * sum(id), count(v), min(at)::text, min(note) FROM c", fmt.Sprintf("%d|t|%d|2024-01-01 00:00:00+00|none", 4*copyRows, 4*copyRows-1))
-	r.want("SELECT v FROM c WHERE id = 1001", `row "1001"`)
+	r.want("SELECT v FROM c WHERE id = 10001", `row "10001"`)
 
 	// What the server refuses is named all the same, and nothing of the batch is there.
-	refused := r.refused(append(tMany("c", 5000, copyRows), tInsert("c", key(1), `{"v":"x"}`), tInsert("c", key(2), `{"v":"x","at":null}`))...)
+	refused := r.refused(append(tMany("c", 50000, copyRows), tInsert("c", key(1), `{"v":"x"}`), tInsert("c", key(2), `{"v":"x","at":null}`))...)
 	if refused.Key != `{"id":1}` || !strings.Contains(refused.Reason, "exists already") {
 		t.Errorf("%v", refused)
 	}
-	refused = r.refused(append(tMany("c", 5000, copyRows), tInsert("c", key(9999), `{"v":"x","at":"tomorrow"}`))...)
-	if refused.Key != `{"id":9999}` {
+	refused = r.refused(append(tMany("c", 50000, copyRows), tInsert("c", key(99999), `{"v":"x","at":"tomorrow"}`))...)
+	if refused.Key != `{"id":99999}` {
 		t.Errorf("%v", refused)
 	}
-	r.want("SELECT count(*) FROM c WHERE id >= 5000", "0")
+	r.want("SELECT count(*) FROM c WHERE id >= 50000", "0")
 
 	// What has no binary form goes the other way.
-	odd := tMany("c", 6000, copyRows)
-	odd[7] = tInsert("c", key(6007), `{"v":"x","at":"infinity"}`)
+	odd := tMany("c", 60000, copyRows)
+	odd[7] = tInsert("c", key(60007), `{"v":"x","at":"infinity"}`)
 	r.write(odd)
-	r.want("SELECT count(*), max(at)::text FROM c WHERE id >= 6000", fmt.Sprintf("%d|infinity", copyRows))
+	r.want("SELECT count(*), max(at)::text FROM c WHERE id >= 60000", fmt.Sprintf("%d|infinity", copyRows))
 }
 
 // Facts by COPY overwrite what they find.
@@ -76,7 +76,7 @@ func TestCopySeesNewTypes(t *testing.T) {
 	}
 	r.write(many(1))
 	r.exec("ALTER TABLE c ALTER n TYPE float8")
-	r.write(many(1001))
+	r.write(many(10001))
 	r.want("SELECT sum(n), count(*) FROM c", fmt.Sprintf("%d|%d", 10*copyRows, 2*copyRows))
 	r.exec("ALTER TABLE c RENAME TO former; CREATE TABLE c (n float8, id int PRIMARY KEY, w int)")
 	r.write(many(1))
