@@ -59,7 +59,7 @@ func appendElement(dst []byte, col *targetColumn, raw []byte) ([]byte, *refusedC
 	}
 	element := targetColumn{base: col.element, typmod: col.typmod}
 	if why := element.narrowed(text); why != "" {
-		return dst, col.refuse("in an element, " + why)
+		return dst, col.tooNarrow("in an element, " + why)
 	}
 	dst = append(dst, '"')
 	for _, c := range text {

@@ -296,10 +296,19 @@ func appendAsText(dst []byte, col *targetColumn, raw []byte) ([]byte, *refusedCh
 		}
 	}
 	if why := col.narrowed(dst[start:]); why != "" {
-		return dst[:start], col.refuse(why)
+		return dst[:start], col.tooNarrow(why)
 	}
 	return dst, nil
 }
+
+// tooNarrow refuses a value that only a wider column holds.
+func (c *targetColumn) tooNarrow(why string) *refusedChange {
+	r := c.refuse(why)
+	r.remedy = remedyWider
+	return r
+}
+
+const remedyWider = "give the column a type that holds it, or correct the value at the source"
 
 func (c *targetColumn) refuse(why string) *refusedChange {
 	return &refusedChange{reason: "column " + c.name + " (" + c.shown + "): " + why}

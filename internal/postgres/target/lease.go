@@ -191,7 +191,8 @@ func (w *Writer) stopRenewal() {
 }
 
 // renew prolongs the lease three times while it lasts, and more often after a failure, until
-// ctx ends or the lease is another's. It reads only what never changes in w.
+// ctx ends or the lease is another's, and tells of locks that the writes wait for. It reads only
+// what never changes in w, and w.backend.
 func (w *Writer) renew(ctx context.Context, stream string) {
 	var conn *pgx.Conn
 	defer func() {
@@ -202,6 +203,7 @@ func (w *Writer) renew(ctx context.Context, stream string) {
 	pace := w.opts.Lease * 3 / 10
 	timer := time.NewTimer(pace)
 	defer timer.Stop()
+	locks := lockWatch{w: w}
 	for failing := false; ; {
 		select {
 		case <-ctx.Done():
@@ -218,6 +220,7 @@ func (w *Writer) renew(ctx context.Context, stream string) {
 		case err == nil:
 			fault.Hit(fault.LeaseRenewed)
 			failing = false
+			locks.look(ctx, conn, stream)
 			timer.Reset(pace)
 		default:
 			if !failing {

@@ -67,6 +67,7 @@ func (w *Writer) dial(ctx context.Context) error {
 		return fmt.Errorf("target: %w", err)
 	}
 	w.link = l
+	w.backend.Store(l.backend.pid)
 	w.schema = newTargetSchema(w.opts.Schema)
 	w.plan = newApplyPlan(w.schema)
 	return nil

@@ -86,7 +86,7 @@ func appendTextValue(dst []byte, col *targetColumn, v waybill.Value) ([]byte, *r
 	case isText(col.base):
 		dst = append(dst, v.Raw...)
 		if why := col.narrowed(dst[start:]); why != "" {
-			return dst[:start], col.refuse(why)
+			return dst[:start], col.tooNarrow(why)
 		}
 	case enc.Binary:
 		var err error

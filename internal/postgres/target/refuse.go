@@ -132,6 +132,9 @@ func (w *Writer) refusal(ctx context.Context, b waybill.Batch, e *stepError) err
 	case strings.HasPrefix(e.pg.Code, "22"):
 		if col := w.blame(ctx, e); col != nil {
 			r.Reason = "column " + col.name + " (" + col.shown + "): " + r.Reason
+			if r.Remedy == "" && (e.pg.Code == "22001" || e.pg.Code == "22003") {
+				r.Remedy = remedyWider
+			}
 		}
 	}
 	return r

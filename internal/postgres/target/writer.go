@@ -104,6 +104,7 @@ type Writer struct {
 	halt   func(step string) // tests wait here; nil
 	single uint64            // batches that were applied change by change
 
+	backend atomic.Int32  // the process at the server that the write connection has, or had last
 	foreign atomic.Uint64 // foreign writes, as the target knows them
 	lenient int           // batches to come that expect foreign writes
 	warned  time.Time     // when a foreign write was logged last

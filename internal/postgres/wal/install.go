@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -231,6 +232,11 @@ on conflict (stream) do update set stream = excluded.stream returning start_lsn 
 	if c.identity.Version >= 170000 {
 		call = `pg_create_logical_replication_slot($1, 'pgoutput', false, false, true)`
 	}
+	slow := time.AfterFunc(slotPatience, func() {
+		o.log.Warn("making the slot waits for transactions that are open at the source", "slot", name,
+			"remedy", "let them end; SELECT pid, xact_start FROM pg_stat_activity WHERE backend_xid IS NOT NULL shows them")
+	})
+	defer slow.Stop()
 	var lsn string
 	if err := c.QueryRow(ctx, `select lsn::text from `+call, name).Scan(&lsn); err != nil {
 		return denied(err, "make slot "+name, replicationSQL(c.identity.Role))
