@@ -57,7 +57,7 @@ func appendElement(dst []byte, col *targetColumn, raw []byte) ([]byte, *refusedC
 	if bytes.IndexByte(text, 0) >= 0 {
 		return dst, col.refuse(`an element contains the character \u0000, which PostgreSQL cannot store`)
 	}
-	element := targetColumn{base: col.element, typmod: col.typmod}
+	element := targetColumn{base: col.element, typmod: col.elementMod}
 	if why := element.narrowed(text); why != "" {
 		return dst, col.tooNarrow("in an element, " + why)
 	}

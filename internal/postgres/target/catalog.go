@@ -68,7 +68,8 @@ type targetColumn struct {
 	attnum     int16
 	base       uint32 // type, with domains resolved
 	typmod     int32
-	element    uint32 // of an array type, else 0
+	element    uint32 // of an array type, with domains resolved, else 0
+	elementMod int32
 	delimiter  byte   // between elements of an array
 	cast       string // the base type, quoted, for casts from text
 	shown      string // the type as people know it
@@ -234,8 +235,7 @@ SELECT c.oid, c.relkind::text,
 FROM c`
 
 const columnSQL = `
-SELECT a.attname, a.attnum, b.oid, b.typmod, CASE WHEN t.typcategory = 'A' AND t.typlen = -1 AND t.typname NOT IN ('int2vector', 'oidvector')
-		THEN t.typelem ELSE 0 END, coalesce((SELECT e.typdelim FROM pg_type e WHERE e.oid = t.typelem), ',')::text,
+SELECT a.attname, a.attnum, b.oid, b.typmod, coalesce(e.oid, 0), coalesce(e.typmod, -1), coalesce((SELECT e.typdelim FROM pg_type e WHERE e.oid = t.typelem), ',')::text,
 	quote_ident(tn.nspname) || '.' || quote_ident(t.typname), format_type(a.atttypid, a.atttypmod),
 	a.attnotnull, a.atthasdef OR a.attidentity <> '', a.attidentity = 'a', a.attgenerated <> '',
 	coalesce((SELECT l.collisdeterministic FROM pg_collation l WHERE l.oid = a.attcollation), true)
@@ -249,6 +249,14 @@ CROSS JOIN LATERAL (
 	SELECT d.oid, d.typmod FROM d WHERE d.typtype <> 'd') b
 JOIN pg_type t ON t.oid = b.oid
 JOIN pg_namespace tn ON tn.oid = t.typnamespace
+LEFT JOIN LATERAL (
+	WITH RECURSIVE d(oid, typmod, typtype) AS (
+		SELECT y.oid, b.typmod, y.typtype FROM pg_type y
+		WHERE y.oid = t.typelem AND t.typcategory = 'A' AND t.typlen = -1 AND t.typname NOT IN ('int2vector', 'oidvector')
+		UNION ALL
+		SELECT y.oid, x.typtypmod, y.typtype FROM d JOIN pg_type x ON x.oid = d.oid JOIN pg_type y ON y.oid = x.typbasetype
+		WHERE d.typtype = 'd')
+	SELECT d.oid, d.typmod FROM d WHERE d.typtype <> 'd') e ON true
 WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped
 ORDER BY a.attnum`
 
@@ -259,7 +267,7 @@ func (t *targetTable) readColumns(ctx context.Context, conn *pgx.Conn) error {
 	}
 	t.columns, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (c targetColumn, err error) {
 		var delimiter string
-		err = row.Scan(&c.name, &c.attnum, &c.base, &c.typmod, &c.element, &delimiter, &c.cast, &c.shown,
+		err = row.Scan(&c.name, &c.attnum, &c.base, &c.typmod, &c.element, &c.elementMod, &delimiter, &c.cast, &c.shown,
 			&c.notNull, &c.hasDefault, &c.always, &c.generated, &c.plainOrder)
 		if delimiter != "" {
 			c.delimiter = delimiter[0]

@@ -22,11 +22,10 @@ func sourceColType(c *waybill.SchemaColumn) colType {
 
 // targetColType is the type of a target's column, under its domains.
 func targetColType(c *targetColumn) colType {
-	t, oid := colType{}, c.base
+	t, oid, mod := colType{}, c.base, int(c.typmod)
 	if c.element != 0 {
-		t.Array, oid = true, c.element
+		t.Array, oid, mod = true, c.element, int(c.elementMod)
 	}
-	mod := int(c.typmod)
 	switch oid {
 	case 21:
 		t.Name = "smallint"
@@ -41,7 +40,7 @@ func targetColType(c *targetColumn) colType {
 	case oidNumeric:
 		t.Name = "numeric"
 		if mod >= 4 {
-			t.Args = []int{(mod - 4) >> 16 & 0xffff, numericScale(c.typmod)}
+			t.Args = []int{(mod - 4) >> 16 & 0xffff, numericScale(int32(mod))}
 		}
 		return t
 	case 25:

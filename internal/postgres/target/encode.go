@@ -319,21 +319,24 @@ func numericScale(typmod int32) int {
 	return int((typmod-4)&0x7ff^1024) - 1024
 }
 
+// noDecimals is less than any number has.
+const noDecimals = math.MinInt32
+
 // decimals is how many digits after the point a number has, without zeros at the end;
-// negative for round numbers. 0 if it is not a plain number.
+// negative for round numbers. noDecimals for zero, and if it is not a plain number.
 func decimals(text []byte) int {
 	mantissa, exponent := text, 0
 	if i := bytes.IndexAny(text, "eE"); i >= 0 {
 		e, err := strconv.Atoi(string(text[i+1:]))
 		if err != nil {
-			return 0
+			return noDecimals
 		}
 		mantissa, exponent = text[:i], e
 	}
 	whole, fraction, _ := bytes.Cut(mantissa, []byte{'.'})
 	for _, c := range whole {
 		if (c < '0' || c > '9') && c != '-' && c != '+' {
-			return 0
+			return noDecimals
 		}
 	}
 	fraction = bytes.TrimRight(fraction, "0")
@@ -343,7 +346,7 @@ func decimals(text []byte) int {
 	digits := bytes.TrimLeft(whole, "+-")
 	significant := bytes.TrimRight(digits, "0")
 	if len(significant) == 0 {
-		return 0
+		return noDecimals
 	}
 	return len(significant) - len(digits) - exponent
 }

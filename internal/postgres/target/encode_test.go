@@ -206,7 +206,7 @@ func sendPrefix(name string) string {
 
 func TestDecimals(t *testing.T) {
 	for text, want := range map[string]int{
-		"1": 0, "1.0": 0, "1.50": 1, "1.005": 3, "100": -2, "1e3": -3, "1e-3": 3, "1.5e1": 0, "-0.00": 0, "NaN": 0, "": 0, "0": 0, "12.340e-2": 4,
+		"1": 0, "1.0": 0, "1.50": 1, "1.005": 3, "100": -2, "1e3": -3, "1e-3": 3, "1.5e1": 0, "-0.00": noDecimals, "NaN": noDecimals, "": noDecimals, "0": noDecimals, "12.340e-2": 4,
 	} {
 		if have := decimals([]byte(text)); have != want {
 			t.Errorf("%q has %d decimals, want %d", text, have, want)
