@@ -19,6 +19,9 @@ const (
 	// once. The server takes at most maxBuffered messages that it has not looked at yet.
 	portionActions = 4000
 	portionBytes   = 8 << 20
+	// fewActions are written one by one: to write two or more at once the server makes a store for
+	// them, and syncs that too, which takes as long as a dozen single messages.
+	fewActions = 8
 	// partBytes is about what one part of a large action takes; smaller actions are one message.
 	partBytes = 1 << 20
 	// maxChange bounds one change, in bytes as written.
@@ -209,25 +212,30 @@ func (w *Writer) writeAll(ctx context.Context, b waybill.Batch) error {
 // portion tells how many of the first actions are written at once. large: it is one alone,
 // which may need parts.
 func (w *Writer) portion(b *waybill.Batch) (n int, large bool) {
+	if b.At != nil && len(b.Actions) > 0 && len(b.Actions) <= fewActions {
+		return 1, isLarge(&b.Actions[0])
+	}
 	most := portionBytes
 	if w.queue.MaxBytes > 0 {
 		most = min(most, int(w.queue.MaxBytes/4))
 	}
 	bytes := 0
 	for ; n < len(b.Actions) && n < portionActions; n++ {
-		size := b.Actions[n].Size
-		if size > partBytes || spilled(&b.Actions[n]) {
+		if isLarge(&b.Actions[n]) {
 			if n == 0 {
 				return 1, true
 			}
 			return n, false
 		}
-		if bytes += size; n > 0 && bytes > most {
+		if bytes += b.Actions[n].Size; n > 0 && bytes > most {
 			return n, false
 		}
 	}
 	return n, false
 }
+
+// isLarge: it may take more than one message.
+func isLarge(a *waybill.Action) bool { return a.Size > partBytes || spilled(a) }
 
 // spilled: the changes are more than what of them is in memory, which is all that Size tells.
 func spilled(a *waybill.Action) bool {

@@ -21,9 +21,10 @@ import (
 func TestOneMessageAnAction(t *testing.T) {
 	q := newQueue(t, QueueOptions{})
 	f := newFeed(t, q, "orders")
-	f.write(f.batch(3))
+	f.write(f.batch(fewActions + 1))
+	f.write(f.batch(fewActions)) // one by one: each moves the position
 	f.emit(conformance.Change(waybill.Upsert, "customer", `{"id":1}`, `{"name":"Ann"}`))
-	for n := uint64(1); n <= 4; n++ {
+	for n := uint64(1); n <= 2*fewActions+2; n++ {
 		m, err := f.w.p.s.message(ctx(t), n)
 		if err != nil || m == nil {
 			t.Fatalf("message %d: %v", n, err)
@@ -35,7 +36,7 @@ func TestOneMessageAnAction(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if ev.Seq != n || ev.Source != "/waybill/orders" || (ev.Position != "") != (n >= 3) {
+		if ev.Seq != n || ev.Source != "/waybill/orders" || (ev.Position != "") != (n > fewActions) {
 			t.Errorf("message %d is %+v", n, ev)
 		}
 	}
