@@ -135,6 +135,7 @@ func (a *app) checkPipeline(ctx context.Context, cfg *config.Config, p *config.P
 		return c
 	}
 	c.Streams = h.streams()
+	c.Findings = append(c.Findings, checkRules(p)...)
 	for _, s := range h.sources {
 		c.look(ctx, finding{At: "source"}, s.stream, s.reader)
 	}

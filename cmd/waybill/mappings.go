@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -20,6 +19,7 @@ func checkMappings(cfg *config.Config) error {
 	for i := range cfg.Pipelines {
 		_, err := newMapping(&cfg.Pipelines[i])
 		faults = append(faults, mappingFaults(cfg.File, &cfg.Pipelines[i], err)...)
+		faults = append(faults, misplacedRules(cfg.File, &cfg.Pipelines[i])...)
 	}
 	if len(faults) == 0 {
 		return nil
@@ -136,7 +136,7 @@ func definer(p *config.Pipeline) func(entity string) (create, evolve bool) {
 	for i := range p.Mapping {
 		r := &p.Mapping[i]
 		some = some || r.Create || r.Evolve
-		ruled[cmp.Or(r.To, r.Entity)] = r
+		ruled[r.TargetTable()] = r
 		for j := range r.Children {
 			ruled[r.Children[j].To] = r
 		}

@@ -177,7 +177,7 @@ func pipelineFields() []*field { //nolint:funlen // a table
 		},
 		{
 			name: "create", kind: boolean, def: "true",
-			doc: "Whether a table that the target lacks is created, with the source table's columns, keys and foreign keys, as far as the target has them. Only what the source describes can be: tables that are captured with `changes`.",
+			doc: "Whether a table that the target lacks is created, with the source table's columns, keys and foreign keys, as far as the target has them. Only what the source describes can be: tables that are captured with `changes`, and others whose columns have `types` in the mapping.",
 		},
 		{
 			name: "evolve", kind: boolean, def: "true",

@@ -1,5 +1,7 @@
 package config
 
+import "cmp"
+
 // Rule says what becomes of one entity on the way. What its expressions mean is checked by who
 // compiles them; each knows its place, so that a fault there reads like one of this package.
 type Rule struct {
@@ -16,6 +18,9 @@ type Rule struct {
 	Create, Evolve bool
 	Place          Place
 }
+
+// TargetTable is the name of the entity's table at the target.
+func (r *Rule) TargetTable() string { return cmp.Or(r.To, r.Entity) }
 
 // Expression is a CEL expression.
 type Expression struct {
