@@ -72,6 +72,7 @@ type targetColumn struct {
 	elementMod int32
 	delimiter  byte   // between elements of an array
 	cast       string // the base type, quoted, for casts from text
+	domain     bool   // the column's own type is a domain
 	shown      string // the type as people know it
 	notNull    bool
 	hasDefault bool // or identity
@@ -236,7 +237,7 @@ FROM c`
 
 const columnSQL = `
 SELECT a.attname, a.attnum, b.oid, b.typmod, coalesce(e.oid, 0), coalesce(e.typmod, -1), coalesce((SELECT e.typdelim FROM pg_type e WHERE e.oid = t.typelem), ',')::text,
-	quote_ident(tn.nspname) || '.' || quote_ident(t.typname), format_type(a.atttypid, a.atttypmod),
+	quote_ident(tn.nspname) || '.' || quote_ident(t.typname), a.atttypid <> b.oid, format_type(a.atttypid, a.atttypmod),
 	a.attnotnull, a.atthasdef OR a.attidentity <> '', a.attidentity = 'a', a.attgenerated <> '',
 	coalesce((SELECT l.collisdeterministic FROM pg_collation l WHERE l.oid = a.attcollation), true)
 FROM pg_attribute a
@@ -267,7 +268,7 @@ func (t *targetTable) readColumns(ctx context.Context, conn *pgx.Conn) error {
 	}
 	t.columns, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (c targetColumn, err error) {
 		var delimiter string
-		err = row.Scan(&c.name, &c.attnum, &c.base, &c.typmod, &c.element, &c.elementMod, &delimiter, &c.cast, &c.shown,
+		err = row.Scan(&c.name, &c.attnum, &c.base, &c.typmod, &c.element, &c.elementMod, &delimiter, &c.cast, &c.domain, &c.shown,
 			&c.notNull, &c.hasDefault, &c.always, &c.generated, &c.plainOrder)
 		if delimiter != "" {
 			c.delimiter = delimiter[0]

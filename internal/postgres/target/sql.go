@@ -160,7 +160,12 @@ func (b *statementBuilder) match() string {
 		if b.op == waybill.Update || b.op == waybill.Delete {
 			v = b.value(i)
 		}
-		terms = append(terms, "t."+server.Quote(b.column(n).name)+" = "+v)
+		c := b.column(n)
+		name := "t." + server.Quote(c.name)
+		if _, plain := wireTypes[c.base]; c.domain && !plain {
+			name += "::" + c.cast // operators of any enum, array or range do not take domains over them
+		}
+		terms = append(terms, name+" = "+v)
 	}
 	return strings.Join(terms, " AND ")
 }
