@@ -57,6 +57,7 @@ func TestBench(t *testing.T) {
 		{"replication-latency", func(t *testing.T) { f.latencies = append(f.latencies, replicationLatency(t)...) }},
 		{"memory", func(t *testing.T) { f.memory = append(f.memory, manyActions(t, url)) }},
 		{"large", func(t *testing.T) { f.memory = append(f.memory, largeAction(t, url)...) }},
+		{"replication-large", func(t *testing.T) { f.memory = append(f.memory, largeTransaction(t)...) }},
 	}
 	ran := 0
 	for _, p := range parts {

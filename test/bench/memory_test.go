@@ -42,7 +42,7 @@ func manyActions(t *testing.T, url string) memory {
 	install(t, source, "bench/embedded")
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Minute)
 	defer cancel()
-	e := startEngine(t, source, target, true)
+	e := startEngine(t, source, target, "capture: outbox", true)
 	defer e.kill()
 	emitted := make(chan error, 1)
 	go func() { emitted <- emitMessages(ctx, source, n) }()
@@ -117,7 +117,7 @@ func largeAction(t *testing.T, url string) []memory {
 			n, messageOf("i", n)))
 		settle(t, source)
 		ctx, cancel := context.WithTimeout(context.Background(), 15*time.Minute)
-		e := startEngine(t, source, target, through, "--until-caught-up")
+		e := startEngine(t, source, target, "capture: outbox", through, "--until-caught-up")
 		err := e.wait(ctx)
 		cancel()
 		e.kill()
@@ -131,6 +131,52 @@ func largeAction(t *testing.T, url string) []memory {
 		}
 		testenv.Exec(t, url, "drop database "+name+"_source with (force)")
 		testenv.Exec(t, url, "drop database "+name+"_target with (force)")
+	}
+	return []memory{direct, queued}
+}
+
+// largeTransaction watches the engine while one transaction passes from the log, directly and through
+// the queue.
+func largeTransaction(t *testing.T) []memory {
+	s := startServers(t)
+	all := workloads(*scale)
+	w := all[len(all)-1]
+	direct := memory{
+		name: fmt.Sprintf("a transaction of %d rows from the log, directly", w.units), asked: 256,
+		method: "`waybill run --until-caught-up` in a process of its own, `capture: changes`, between two private servers, " + w.what + "; VmHWM from /proc",
+	}
+	queued := memory{
+		name: fmt.Sprintf("a transaction of %d rows from the log, through the queue", w.units), asked: 300,
+		method: "the same with `pattern: queue` and the embedded queue between the two",
+	}
+	for _, m := range []*memory{&direct, &queued} {
+		through := m == &queued
+		p, drop := s.pair(t, w.tables, w.create)
+		p.stream = "bench/postgres"
+		if through {
+			p.stream = "bench/embedded"
+		}
+		logOf(t, p)
+		source := dial(t, p.source)
+		for _, sql := range w.fill {
+			if _, err := source.Exec(context.Background(), sql); err != nil {
+				t.Fatal(err)
+			}
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), 15*time.Minute)
+		e := startEngine(t, p.source, p.target, "capture: changes, tables: ["+strings.Join(w.tables, ", ")+"]", through, "--until-caught-up")
+		err := e.wait(ctx)
+		cancel()
+		e.kill()
+		if err != nil {
+			t.Fatal(err)
+		}
+		m.took, m.peak = e.took(), e.peak()
+		var whole bool
+		if err := dial(t, p.target).QueryRow(context.Background(), "select "+w.whole).Scan(&whole); err != nil || !whole {
+			t.Fatalf("the target does not hold what the source has: %v", err)
+		}
+		drop()
 	}
 	return []memory{direct, queued}
 }
@@ -159,14 +205,14 @@ type engine struct {
 const engineConfig = `pipelines:
   bench:
     pattern: %[1]s
-    source: {postgres: {url: %[2]q, capture: outbox}}
+    source: {postgres: {url: %[2]q, %[5]s}}
 %[3]s    target: {postgres: {url: %[4]q}}
 state: {sqlite: {path: state.db}}
 admin: {listen: "127.0.0.1:0"}
 `
 
 // startEngine builds the program and starts it on a pipeline "bench".
-func startEngine(t *testing.T, source, target string, through bool, args ...string) *engine {
+func startEngine(t *testing.T, source, target, capture string, through bool, args ...string) *engine {
 	t.Helper()
 	dir := t.TempDir()
 	program := filepath.Join(dir, "waybill")
@@ -179,7 +225,7 @@ func startEngine(t *testing.T, source, target string, through bool, args ...stri
 	if through {
 		pattern, queue = "queue", "    queue: {embedded: {dir: queue}}\n"
 	}
-	text := fmt.Sprintf(engineConfig, pattern, source, queue, target)
+	text := fmt.Sprintf(engineConfig, pattern, source, queue, target, capture)
 	if err := os.WriteFile(filepath.Join(dir, "waybill.yaml"), []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
