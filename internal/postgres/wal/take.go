@@ -33,9 +33,8 @@ func (o *Reader) patiently(ctx context.Context, c *sideConn, name string, former
 		if server.Code(err) != slotInUse || time.Since(began) > slotPatience {
 			return inUse(ctx, c, name, err)
 		}
-		if !ended && time.Since(began) > slotPatience/6 {
-			ended = true
-			if err := o.endSession(ctx, c, name, former); err != nil {
+		if !ended && (former != 0 || time.Since(began) > slotPatience/6) {
+			if ended, err = o.endSession(ctx, c, name, former); err != nil {
 				return err
 			}
 		}
@@ -54,17 +53,17 @@ const sessionSQL = `select a.pid from pg_replication_slots s join pg_stat_activi
 where s.slot_name = $1 and a.application_name = $2`
 
 // endSession ends the session of this stream that reads the slot, if there is one.
-func (o *Reader) endSession(ctx context.Context, c *sideConn, name string, former uint32) error {
+func (o *Reader) endSession(ctx context.Context, c *sideConn, name string, former uint32) (ended bool, err error) {
 	var pid uint32
-	err := c.QueryRow(ctx, sessionSQL, name, o.side.name).Scan(&pid)
+	err = c.QueryRow(ctx, sessionSQL, name, o.side.name).Scan(&pid)
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
-		return nil
+		return false, nil
 	case err != nil:
-		return server.Classify(err, "look who reads slot "+name)
+		return false, server.Classify(err, "look who reads slot "+name)
 	case former != 0 && pid != former:
-		return fmt.Errorf("%w: session %d reads slot %s", waybill.ErrFenced, pid, name)
+		return false, fmt.Errorf("%w: session %d reads slot %s", waybill.ErrFenced, pid, name)
 	}
 	_, err = c.Exec(ctx, "select pg_terminate_backend($1)", int32(pid))
-	return server.Classify(err, "take slot "+name+" over")
+	return true, server.Classify(err, "take slot "+name+" over")
 }
