@@ -124,3 +124,9 @@ func moduleRoot() (string, error) {
 	}
 	return "", err
 }
+
+// Available tells whether there is a server of the major version.
+func Available(major int) bool {
+	_, err := binaries(major)
+	return err == nil
+}
