@@ -148,7 +148,7 @@ func pipelineFields() []*field { //nolint:funlen // a table
 		},
 		{
 			name: "target", kind: oneOf, neededBy: "this or `targets`: required for push", fields: targetKinds(),
-			doc: "Where the actions are applied. The tables must exist, unless the source describes them (see `create`). The position is kept there too, in the same transaction as the data. " +
+			doc: "Where the actions are applied. The tables must exist, unless the source or the mapping describes them (see `create`). The position is kept there too, in the same transaction as the data. " +
 				"With a queue it may be left out: the pipeline ends in the queue.",
 		},
 		{

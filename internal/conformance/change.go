@@ -17,6 +17,24 @@ func Change(op waybill.Op, entity, key, row string) waybill.Change {
 	return waybill.Change{Entity: entity, Op: op, Key: Row(key), Row: Row(row)}
 }
 
+// Schema makes one of columns written as "name type" or "name type not null"; names hold no blanks.
+func Schema(entity string, key []string, columns ...string) *waybill.Schema {
+	s := &waybill.Schema{Entity: entity, System: "postgres", Key: key}
+	for _, c := range columns {
+		name, typ, _ := strings.Cut(c, " ")
+		typ, notNull := strings.CutSuffix(typ, " not null")
+		s.Columns = append(s.Columns, waybill.SchemaColumn{Name: name, Type: typ, NotNull: notNull})
+	}
+	return s
+}
+
+// Captured makes a change as a log tells it, of a row that the schema describes.
+func Captured(s *waybill.Schema, op waybill.Op, key, row string) waybill.Change {
+	c := Change(op, s.Entity, key, row)
+	c.Schema = s
+	return c
+}
+
 // Row makes a row from a JSON object; empty text is no row.
 func Row(object string) waybill.Row {
 	if object == "" {

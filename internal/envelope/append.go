@@ -30,6 +30,9 @@ func AppendChange(dst []byte, c *waybill.Change) ([]byte, error) {
 	dst = AppendString(append(dst, `{"entity":`...), c.Entity)
 	dst = append(append(append(dst, `,"op":"`...), c.Op.String()...), '"')
 	if c.Op == waybill.Truncate {
+		if len(c.Key) > 0 { // it would come out as one of all rows
+			return dst, &waybill.Refusal{Entity: c.Entity, Key: c.Key.String(), Reason: "a truncate with a key is for a target only"}
+		}
 		return append(dst, '}'), nil
 	}
 	dst, err := AppendRow(append(dst, `,"key":`...), c.Key)

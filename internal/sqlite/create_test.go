@@ -25,22 +25,6 @@ func native(typ, json string) waybill.Value {
 	return waybill.Value{Form: waybill.Native, Raw: []byte("!" + json), Encoding: coded(typ)}
 }
 
-func pgSchema(entity string, key []string, columns ...string) *waybill.Schema {
-	s := &waybill.Schema{Entity: entity, System: "postgres", Key: key}
-	for _, c := range columns {
-		name, typ, _ := strings.Cut(c, " ")
-		typ, notNull := strings.CutSuffix(typ, " not null")
-		s.Columns = append(s.Columns, waybill.SchemaColumn{Name: name, Type: typ, NotNull: notNull})
-	}
-	return s
-}
-
-func captured(s *waybill.Schema, op waybill.Op, key, row string) waybill.Change {
-	c := conformance.Change(op, s.Entity, key, row)
-	c.Schema = s
-	return c
-}
-
 // always has tables made and followed.
 func always(string) (create, evolve bool) { return true, true }
 
@@ -76,8 +60,8 @@ func TestCreateTypes(t *testing.T) {
 		t.Run(c.typ+c.json, func(t *testing.T) {
 			a := newApp(t)
 			x := a.writer(evolving)
-			s := pgSchema("public.t", []string{"id"}, "id integer not null", "v "+c.typ)
-			ch := captured(s, waybill.Insert, `{"id":1}`, `{"id":1}`)
+			s := conformance.Schema("public.t", []string{"id"}, "id integer not null", "v "+c.typ)
+			ch := conformance.Captured(s, waybill.Insert, `{"id":1}`, `{"id":1}`)
 			ch.Row = append(ch.Row, waybill.Column{Name: "v", Value: native(c.typ, c.json)})
 			x.write(ch)
 			a.want("SELECT type FROM pragma_table_info('t') WHERE name = 'v'", c.declared)
@@ -89,28 +73,28 @@ func TestCreateTypes(t *testing.T) {
 func TestCreateKeys(t *testing.T) {
 	a := newApp(t)
 	x := a.writer(evolving)
-	parent := pgSchema(`public.Order "x"`, []string{"id", "select"}, "id bigint not null", "select text not null", "Mixed text", "code text")
+	parent := conformance.Schema(`public.Order "x"`, []string{"id", "select"}, "id bigint not null", "select text not null", "Mixed text", "code text")
 	parent.Unique = [][]string{{"code"}}
-	child := pgSchema("public.line", []string{"n"}, "n integer not null", "o bigint", "s text", "up integer", "gone integer")
+	child := conformance.Schema("public.line", []string{"n"}, "n integer not null", "o bigint", "s text", "up integer", "gone integer")
 	child.Foreign = []waybill.ForeignKey{
 		{Columns: []string{"o", "s"}, Entity: parent.Entity, References: []string{"id", "select"}},
 		{Columns: []string{"up"}, Entity: "public.line", References: []string{"n"}},
 		{Columns: []string{"gone"}, Entity: "public.elsewhere", References: []string{"id"}},
 	}
 	x.write(
-		captured(parent, waybill.Insert, `{"id":1,"select":"a"}`, `{"id":1,"select":"a","Mixed":"m","code":"c"}`),
-		captured(child, waybill.Insert, `{"n":1}`, `{"n":1,"o":1,"s":"a","up":1,"gone":7}`))
+		conformance.Captured(parent, waybill.Insert, `{"id":1,"select":"a"}`, `{"id":1,"select":"a","Mixed":"m","code":"c"}`),
+		conformance.Captured(child, waybill.Insert, `{"n":1}`, `{"n":1,"o":1,"s":"a","up":1,"gone":7}`))
 	a.want(`SELECT id, "select", Mixed, code FROM "Order ""x"""`, "1|a|m|c")
 	a.want(`SELECT count(DISTINCT id) FROM pragma_foreign_key_list('line')`, "2")
 	a.want(`SELECT name FROM pragma_table_info('Order "x"') WHERE pk > 0 ORDER BY pk`, "id\nselect")
-	refused := x.refused(captured(parent, waybill.Insert, `{"id":2,"select":"a"}`, `{"id":2,"select":"a","code":"c"}`))
+	refused := x.refused(conformance.Captured(parent, waybill.Insert, `{"id":2,"select":"a"}`, `{"id":2,"select":"a","code":"c"}`))
 	if !strings.Contains(refused.Reason, "another row") {
 		t.Fatal(refused)
 	}
 	if r := x.refused(insert("nowhere", `{"id":1}`, `{}`)); r.Remedy != "create it" {
 		t.Fatal(r)
 	}
-	if r := x.refused(captured(pgSchema("public.waybill_x", nil, "id integer"), waybill.Insert, `{"id":1}`, `{}`)); !strings.Contains(r.Reason, "does not belong") {
+	if r := x.refused(conformance.Captured(conformance.Schema("public.waybill_x", nil, "id integer"), waybill.Insert, `{"id":1}`, `{}`)); !strings.Contains(r.Reason, "does not belong") {
 		t.Fatal(r)
 	}
 }
@@ -119,27 +103,27 @@ func TestCreateKeys(t *testing.T) {
 func TestCreateRefused(t *testing.T) {
 	a := newApp(t, "CREATE TABLE strict (id integer PRIMARY KEY, v text NOT NULL)")
 	x := a.writer(evolving)
-	s := pgSchema("public.fresh", []string{"id"}, "id integer not null")
-	x.refused(captured(s, waybill.Insert, `{"id":1}`, `{"id":1}`), insert("strict", `{"id":1}`, `{}`))
+	s := conformance.Schema("public.fresh", []string{"id"}, "id integer not null")
+	x.refused(conformance.Captured(s, waybill.Insert, `{"id":1}`, `{"id":1}`), insert("strict", `{"id":1}`, `{}`))
 	a.want("SELECT count(*) FROM sqlite_master WHERE name = 'fresh'", "0")
-	x.write(captured(s, waybill.Insert, `{"id":1}`, `{"id":1}`))
+	x.write(conformance.Captured(s, waybill.Insert, `{"id":1}`, `{"id":1}`))
 	a.want("SELECT id FROM fresh", "1")
 }
 
 func TestCreateOff(t *testing.T) {
 	a := newApp(t)
 	x := a.writer(TargetOptions{})
-	x.refused(captured(pgSchema("public.t", []string{"id"}, "id integer"), waybill.Insert, `{"id":1}`, `{"id":1}`))
+	x.refused(conformance.Captured(conformance.Schema("public.t", []string{"id"}, "id integer"), waybill.Insert, `{"id":1}`, `{"id":1}`))
 }
 
 func TestEvolve(t *testing.T) {
 	a := newApp(t)
 	x := a.writer(evolving)
-	v1 := pgSchema("public.t", []string{"id"}, "id integer not null", "name character varying(10)")
-	v2 := pgSchema("public.t", []string{"id"}, "id bigint not null", "name character varying(20)", "born date not null")
+	v1 := conformance.Schema("public.t", []string{"id"}, "id integer not null", "name character varying(10)")
+	v2 := conformance.Schema("public.t", []string{"id"}, "id bigint not null", "name character varying(20)", "born date not null")
 	x.write(
-		captured(v1, waybill.Insert, `{"id":1}`, `{"id":1,"name":"a"}`),
-		captured(v2, waybill.Insert, `{"id":2}`, `{"id":2,"name":"b","born":"2026-01-31"}`))
+		conformance.Captured(v1, waybill.Insert, `{"id":1}`, `{"id":1,"name":"a"}`),
+		conformance.Captured(v2, waybill.Insert, `{"id":2}`, `{"id":2,"name":"b","born":"2026-01-31"}`))
 	a.want("SELECT * FROM t", "1|a|NULL\n2|b|2026-01-31")
 
 	fails := func(want string, c waybill.Change) {
@@ -150,22 +134,22 @@ func TestEvolve(t *testing.T) {
 			t.Fatalf("%v, want a permanent error with %q", err, want)
 		}
 	}
-	gone := pgSchema("public.t", []string{"id"}, "id bigint not null", "name character varying(20)")
-	fails("no column born any more", captured(gone, waybill.Insert, `{"id":3}`, `{"id":3,"name":"c"}`))
-	narrow := pgSchema("public.t", []string{"id"}, "id bigint not null", "name character varying(5)", "born date not null")
-	fails("changed the type of column name", captured(narrow, waybill.Insert, `{"id":3}`, `{"id":3,"name":"c"}`))
-	fails("both be written", captured(pgSchema("sales.T", []string{"id"}, "id integer"), waybill.Insert, `{"id":3}`, `{"id":3}`))
+	gone := conformance.Schema("public.t", []string{"id"}, "id bigint not null", "name character varying(20)")
+	fails("no column born any more", conformance.Captured(gone, waybill.Insert, `{"id":3}`, `{"id":3,"name":"c"}`))
+	narrow := conformance.Schema("public.t", []string{"id"}, "id bigint not null", "name character varying(5)", "born date not null")
+	fails("changed the type of column name", conformance.Captured(narrow, waybill.Insert, `{"id":3}`, `{"id":3,"name":"c"}`))
+	fails("both be written", conformance.Captured(conformance.Schema("sales.T", []string{"id"}, "id integer"), waybill.Insert, `{"id":3}`, `{"id":3}`))
 
 	// Once it is dropped here too, the stream goes on.
 	a.exec("ALTER TABLE t DROP COLUMN born")
-	x.write(captured(gone, waybill.Insert, `{"id":3}`, `{"id":3,"name":"c"}`))
+	x.write(conformance.Captured(gone, waybill.Insert, `{"id":3}`, `{"id":3,"name":"c"}`))
 }
 
 func TestNarrowColumns(t *testing.T) {
 	a := newApp(t, "CREATE TABLE t (id integer PRIMARY KEY, price numeric, data blob, f real)")
 	x := a.writer(evolving)
 	for column, typ := range map[string]string{"price": "numeric", "data": "text", "f": "bigint"} {
-		err := x.try([]waybill.Change{captured(pgSchema("public.t", []string{"id"}, "id integer not null", column+" "+typ), waybill.Insert, `{"id":1}`, `{"id":1}`)})
+		err := x.try([]waybill.Change{conformance.Captured(conformance.Schema("public.t", []string{"id"}, "id integer not null", column+" "+typ), waybill.Insert, `{"id":1}`, `{"id":1}`)})
 		if err == nil || !strings.Contains(err.Error(), "cannot hold every value of the source's type "+typ) {
 			t.Fatalf("%s: %v", column, err)
 		}
@@ -187,7 +171,7 @@ func (x *target) refused(changes ...waybill.Change) *waybill.Refusal {
 func TestCreateDescribed(t *testing.T) {
 	a := newApp(t)
 	x := a.writer(TargetOptions{Define: always, Describe: func(c *waybill.Change) (*waybill.Schema, string) {
-		s := pgSchema(c.Entity, []string{"id"}, "id int8", "born date")
+		s := conformance.Schema(c.Entity, []string{"id"}, "id int8", "born date")
 		if _, odd := c.Row.Get("odd"); odd || c.Entity == "other" {
 			return s, "name the type"
 		}

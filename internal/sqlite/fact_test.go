@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	waybill "github.com/waybill-data/waybill"
+	"github.com/waybill-data/waybill/internal/conformance"
 )
 
 // TestForeignWrites: captured changes bring the target to what the source holds, and count what they
@@ -11,22 +12,22 @@ import (
 func TestForeignWrites(t *testing.T) {
 	a := newApp(t, "CREATE TABLE t (id integer PRIMARY KEY, v text, w text)", "INSERT INTO t VALUES (1, 'theirs', 'theirs')")
 	x := a.writer(TargetOptions{})
-	s := pgSchema("public.t", []string{"id"}, "id integer not null", "v text", "w text")
+	s := conformance.Schema("public.t", []string{"id"}, "id integer not null", "v text", "w text")
 	counted := func(want uint64) {
 		t.Helper()
 		if have := x.ForeignWrites(); have != want {
 			t.Fatalf("%d foreign writes, want %d", have, want)
 		}
 	}
-	x.write(captured(s, waybill.Insert, `{"id":1}`, `{"id":1,"v":"ours","w":null}`))
+	x.write(conformance.Captured(s, waybill.Insert, `{"id":1}`, `{"id":1,"v":"ours","w":null}`))
 	a.want("SELECT * FROM t", "1|ours|NULL")
 	counted(1)
-	x.write(captured(s, waybill.Update, `{"id":2}`, `{"id":2,"v":"b","w":"b"}`)) // whole: makes the row
-	x.write(captured(s, waybill.Update, `{"id":3}`, `{"v":"c"}`))                // not whole: nothing
-	x.write(captured(s, waybill.Delete, `{"id":9}`, ``))
+	x.write(conformance.Captured(s, waybill.Update, `{"id":2}`, `{"id":2,"v":"b","w":"b"}`)) // whole: makes the row
+	x.write(conformance.Captured(s, waybill.Update, `{"id":3}`, `{"v":"c"}`))                // not whole: nothing
+	x.write(conformance.Captured(s, waybill.Delete, `{"id":9}`, ``))
 	a.want("SELECT * FROM t", "1|ours|NULL\n2|b|b")
 	counted(4)
-	x.write(captured(s, waybill.Update, `{"id":2}`, `{"id":5,"v":"b"}`), captured(s, waybill.Delete, `{"id":1}`, ``))
+	x.write(conformance.Captured(s, waybill.Update, `{"id":2}`, `{"id":5,"v":"b"}`), conformance.Captured(s, waybill.Delete, `{"id":1}`, ``))
 	a.want("SELECT * FROM t", "5|b|b")
 	x.refused(update("t", `{"id":77}`, `{"v":"x"}`))
 	x.refused(insert("t", `{"id":5}`, `{"v":"x"}`))
@@ -46,7 +47,7 @@ func TestForeignWritesMigration(t *testing.T) {
 	_ = a.writer(TargetOptions{}).Close()
 	a.exec("ALTER TABLE waybill_position DROP COLUMN foreign_writes")
 	x := a.writer(TargetOptions{})
-	x.write(captured(pgSchema("t", []string{"id"}, "id integer"), waybill.Delete, `{"id":1}`, ``))
+	x.write(conformance.Captured(conformance.Schema("t", []string{"id"}, "id integer"), waybill.Delete, `{"id":1}`, ``))
 	a.want("SELECT foreign_writes FROM waybill_position", "1")
 }
 
@@ -54,10 +55,10 @@ func TestForeignWritesMigration(t *testing.T) {
 func TestKeylessRows(t *testing.T) {
 	a := newApp(t, "CREATE TABLE t (v text, w text)")
 	x := a.writer(TargetOptions{})
-	s := pgSchema("public.t", nil, "v text", "w text")
+	s := conformance.Schema("public.t", nil, "v text", "w text")
 	row := `{"v":"a","w":"b"}`
-	x.write(captured(s, waybill.Insert, row, row), captured(s, waybill.Insert, row, row), captured(s, waybill.Insert, row, row))
-	x.write(captured(s, waybill.Delete, row, ``), captured(s, waybill.Update, row, `{"v":"c","w":"b"}`))
+	x.write(conformance.Captured(s, waybill.Insert, row, row), conformance.Captured(s, waybill.Insert, row, row), conformance.Captured(s, waybill.Insert, row, row))
+	x.write(conformance.Captured(s, waybill.Delete, row, ``), conformance.Captured(s, waybill.Update, row, `{"v":"c","w":"b"}`))
 	a.want("SELECT * FROM t ORDER BY v", "a|b\nc|b")
 	if x.ForeignWrites() != 0 {
 		t.Fatal("counted what is usual")
@@ -70,7 +71,7 @@ func TestTruncate(t *testing.T) {
 		"CREATE TABLE z (id integer PRIMARY KEY)", "INSERT INTO p VALUES (1)", "INSERT INTO c VALUES (1, 1)", "INSERT INTO z VALUES (1)")
 	x := a.writer(TargetOptions{})
 	truncate := func(entity string) waybill.Change {
-		return waybill.Change{Entity: entity, Op: waybill.Truncate, Schema: pgSchema(entity, []string{"id"}, "id integer")}
+		return waybill.Change{Entity: entity, Op: waybill.Truncate, Schema: conformance.Schema(entity, []string{"id"}, "id integer")}
 	}
 	x.write(truncate("public.p"), truncate("public.z"), truncate("public.c"), insert("p", `{"id":2}`, `{}`))
 	a.want("SELECT (SELECT group_concat(id) FROM p), (SELECT count(*) FROM c), (SELECT count(*) FROM z)", "2|0|0")

@@ -17,23 +17,6 @@ func defining(o *Options) {
 	o.Define = func(string) (create, evolve bool) { return true, true }
 }
 
-// tSchema reads columns written as "name type" or "name type not null"; names hold no blanks.
-func tSchema(entity string, key []string, columns ...string) *waybill.Schema {
-	s := &waybill.Schema{Entity: entity, System: "postgres", Key: key}
-	for _, c := range columns {
-		name, typ, _ := strings.Cut(c, " ")
-		typ, notNull := strings.CutSuffix(typ, " not null")
-		s.Columns = append(s.Columns, waybill.SchemaColumn{Name: name, Type: typ, NotNull: notNull})
-	}
-	return s
-}
-
-func captured(s *waybill.Schema, op waybill.Op, key, row string) waybill.Change {
-	c := conformance.Change(op, s.Entity, key, row)
-	c.Schema = s
-	return c
-}
-
 // fails writes one action and wants a permanent error that is not about the action.
 func (r *targetRig) fails(want string, changes ...waybill.Change) {
 	r.t.Helper()
@@ -51,11 +34,11 @@ const constraintsOf = `SELECT string_agg(pg_get_constraintdef(oid), '; ' ORDER B
 
 func TestCreate(t *testing.T) {
 	r := newTarget(t, `CREATE TYPE mood AS ENUM ('sad'); CREATE DOMAIN email AS text`, defining)
-	parent := tSchema(`sales.Order "x"`, []string{"id", "select"}, "id bigint not null", "select character varying(20) not null",
+	parent := conformance.Schema(`sales.Order "x"`, []string{"id", "select"}, "id bigint not null", "select character varying(20) not null",
 		"Mixed numeric(10,2)", "at timestamp(3) with time zone", "m mood", "e email", "tags text[]", "code text not null")
 	parent.Unique = [][]string{{"code"}}
 	parent.Columns[4].Base, parent.Columns[5].Base = "text", "text"
-	child := tSchema("line", []string{"n"}, "n integer not null", "o bigint", "s character varying(20)", "up integer", "gone integer")
+	child := conformance.Schema("line", []string{"n"}, "n integer not null", "o bigint", "s character varying(20)", "up integer", "gone integer")
 	child.Foreign = []waybill.ForeignKey{
 		{Columns: []string{"o", "s"}, Entity: parent.Entity, References: []string{"id", "select"}},
 		{Columns: []string{"up"}, Entity: "line", References: []string{"n"}},
@@ -63,10 +46,10 @@ func TestCreate(t *testing.T) {
 		{Columns: []string{"s"}, Entity: parent.Entity, References: []string{"Mixed"}},
 	}
 	r.write(act(
-		captured(parent, waybill.Insert, `{"id":1,"select":"a"}`,
+		conformance.Captured(parent, waybill.Insert, `{"id":1,"select":"a"}`,
 			`{"id":1,"select":"a","Mixed":1.25,"at":"2026-01-31T12:00:00.123Z","m":"sad","e":"x@y","tags":["a"],"code":"c"}`),
-		captured(child, waybill.Insert, `{"n":2}`, `{"n":2,"o":1,"s":"a","up":1}`),
-		captured(child, waybill.Insert, `{"n":1}`, `{"n":1,"gone":7}`)))
+		conformance.Captured(child, waybill.Insert, `{"n":2}`, `{"n":2,"o":1,"s":"a","up":1}`),
+		conformance.Captured(child, waybill.Insert, `{"n":1}`, `{"n":1,"gone":7}`)))
 	r.want(`SELECT id, "select", "Mixed", at, m, e, tags, code FROM sales."Order ""x"""`, "1|a|1.25|2026-01-31 12:00:00.123+00|sad|x@y|{a}|c")
 	r.want(fmt.Sprintf(columnsOf, `sales."Order ""x"""`), `id bigint not null, select character varying(20) not null, Mixed numeric(10,2), `+
 		`at timestamp(3) with time zone, m mood, e email, tags text[], code text not null`)
@@ -74,8 +57,8 @@ func TestCreate(t *testing.T) {
 		`FOREIGN KEY (up) REFERENCES line(n) DEFERRABLE; PRIMARY KEY (n)`)
 	r.want(fmt.Sprintf(constraintsOf, `sales."Order ""x"""`), `PRIMARY KEY (id, "select"); UNIQUE (code)`)
 
-	for _, s := range []*waybill.Schema{tSchema("waybill.x", []string{"id"}, "id integer"), tSchema("pg_x.y", []string{"id"}, "id integer")} {
-		if x := r.refused(captured(s, waybill.Insert, key(1), key(1))); !strings.Contains(x.Reason, "belongs to") {
+	for _, s := range []*waybill.Schema{conformance.Schema("waybill.x", []string{"id"}, "id integer"), conformance.Schema("pg_x.y", []string{"id"}, "id integer")} {
+		if x := r.refused(conformance.Captured(s, waybill.Insert, key(1), key(1))); !strings.Contains(x.Reason, "belongs to") {
 			t.Fatal(x)
 		}
 	}
@@ -86,9 +69,9 @@ func TestCreate(t *testing.T) {
 
 func TestCreateOff(t *testing.T) {
 	r := newTarget(t, `CREATE TABLE t (id integer PRIMARY KEY)`)
-	s := tSchema("t", []string{"id"}, "id integer", "v text")
-	r.refused(captured(tSchema("nowhere", []string{"id"}, "id integer"), waybill.Insert, key(1), key(1)))
-	if x := r.refused(captured(s, waybill.Insert, key(1), `{"v":"a"}`)); !strings.Contains(x.Reason, "column") {
+	s := conformance.Schema("t", []string{"id"}, "id integer", "v text")
+	r.refused(conformance.Captured(conformance.Schema("nowhere", []string{"id"}, "id integer"), waybill.Insert, key(1), key(1)))
+	if x := r.refused(conformance.Captured(s, waybill.Insert, key(1), `{"v":"a"}`)); !strings.Contains(x.Reason, "column") {
 		t.Fatal(x)
 	}
 }
@@ -97,23 +80,23 @@ func TestCreateOff(t *testing.T) {
 func TestCreateMissingTypes(t *testing.T) {
 	r := newTarget(t, ``, defining)
 	for _, typ := range []string{"mood", "sales.mood", "integer); DROP TABLE waybill.position; --", "integer -- x", "integer, b text", `nosuch(1)`} {
-		s := tSchema("t", []string{"id"}, "id integer not null")
+		s := conformance.Schema("t", []string{"id"}, "id integer not null")
 		s.Columns = append(s.Columns, waybill.SchemaColumn{Name: "v", Type: typ})
-		r.fails("column v has type "+typ+" at the source, which the target does not have; create the type", captured(s, waybill.Insert, key(1), key(1)))
+		r.fails("column v has type "+typ+" at the source, which the target does not have; create the type", conformance.Captured(s, waybill.Insert, key(1), key(1)))
 	}
 	r.want("SELECT count(*) FROM pg_class WHERE relname = 't'", "0")
 	r.exec("CREATE TYPE mood AS ENUM ('sad')")
-	r.write(act(captured(tSchema("t", []string{"id"}, "id integer", "v mood"), waybill.Insert, key(1), `{"v":"sad"}`)))
+	r.write(act(conformance.Captured(conformance.Schema("t", []string{"id"}, "id integer", "v mood"), waybill.Insert, key(1), `{"v":"sad"}`)))
 	r.want("SELECT * FROM t", "1|sad")
 }
 
 func TestCreateForOtherSystems(t *testing.T) {
 	r := newTarget(t, ``, defining)
-	lite := tSchema("lite", []string{"id"}, "id INTEGER not null", "a VARCHAR(20)", "b BLOB", "c REAL", "d DECIMAL(10,2)", "e BOOLEAN", "f DATETIME", "g ")
+	lite := conformance.Schema("lite", []string{"id"}, "id INTEGER not null", "a VARCHAR(20)", "b BLOB", "c REAL", "d DECIMAL(10,2)", "e BOOLEAN", "f DATETIME", "g ")
 	lite.System = "sqlite"
-	other := tSchema("other", []string{"id"}, "id bigint not null", "v jsonb")
+	other := conformance.Schema("other", []string{"id"}, "id bigint not null", "v jsonb")
 	other.System = ""
-	r.write(act(captured(lite, waybill.Insert, key(1), `{"b":"3q2+7w==","e":1,"g":5}`), captured(other, waybill.Insert, key(1), `{"v":{"a":1}}`)))
+	r.write(act(conformance.Captured(lite, waybill.Insert, key(1), `{"b":"3q2+7w==","e":1,"g":5}`), conformance.Captured(other, waybill.Insert, key(1), `{"v":{"a":1}}`)))
 	r.want(fmt.Sprintf(columnsOf, "lite"), "id bigint not null, a text, b bytea, c double precision, d numeric, e boolean, f text, g text")
 	r.want("SELECT b, e, g FROM lite", `\xdeadbeef|t|5`)
 	r.want("SELECT v FROM other", `{"a": 1}`)
@@ -121,39 +104,39 @@ func TestCreateForOtherSystems(t *testing.T) {
 
 func TestEvolve(t *testing.T) {
 	r := newTarget(t, ``, defining)
-	v1 := tSchema("t", []string{"id"}, "id integer not null", "name character varying(10)")
-	v2 := tSchema("t", []string{"id"}, "id integer not null", "name character varying(10)", "Born date not null", "select integer")
+	v1 := conformance.Schema("t", []string{"id"}, "id integer not null", "name character varying(10)")
+	v2 := conformance.Schema("t", []string{"id"}, "id integer not null", "name character varying(10)", "Born date not null", "select integer")
 	batch := [][]waybill.Change{
-		act(captured(v1, waybill.Insert, key(1), `{"id":1,"name":"a"}`)),
-		act(captured(v2, waybill.Insert, key(2), `{"id":2,"name":"b","Born":"2026-01-31","select":null}`)),
+		act(conformance.Captured(v1, waybill.Insert, key(1), `{"id":1,"name":"a"}`)),
+		act(conformance.Captured(v2, waybill.Insert, key(2), `{"id":2,"name":"b","Born":"2026-01-31","select":null}`)),
 	}
 	// Refused, so that the same schemas come again in the same order.
-	if err := r.try(append(batch, act(captured(v2, waybill.Insert, key(3), `{"name":"longer than ten"}`)))...); err == nil {
+	if err := r.try(append(batch, act(conformance.Captured(v2, waybill.Insert, key(3), `{"name":"longer than ten"}`)))...); err == nil {
 		t.Fatal("it was taken")
 	}
 	r.write(batch...)
 	r.want("SELECT * FROM t ORDER BY id", "1|a|NULL|NULL\n2|b|2026-01-31|NULL")
 	r.want(fmt.Sprintf(columnsOf, "t"), "id integer not null, name character varying(10), Born date, select integer")
 
-	gone := tSchema("t", []string{"id"}, "id integer not null", "name character varying(10)", "select integer")
-	r.fails(`the source has no column Born any more, dropped or renamed; ALTER TABLE "public"."t" DROP COLUMN "Born"`, captured(gone, waybill.Insert, key(3), key(3)))
-	wide := tSchema("t", []string{"id"}, "id bigint not null", "name character varying(10)", "Born date", "select integer")
-	r.fails("column id (integer) cannot hold every value of the source's type bigint", captured(wide, waybill.Insert, key(3), key(3)))
-	short := tSchema("t", []string{"id"}, "id integer not null", "name character varying(5)", "Born date", "select integer")
-	r.fails("changed the type of column name from character varying(10) to character varying(5)", captured(short, waybill.Insert, key(3), key(3)))
+	gone := conformance.Schema("t", []string{"id"}, "id integer not null", "name character varying(10)", "select integer")
+	r.fails(`the source has no column Born any more, dropped or renamed; ALTER TABLE "public"."t" DROP COLUMN "Born"`, conformance.Captured(gone, waybill.Insert, key(3), key(3)))
+	wide := conformance.Schema("t", []string{"id"}, "id bigint not null", "name character varying(10)", "Born date", "select integer")
+	r.fails("column id (integer) cannot hold every value of the source's type bigint", conformance.Captured(wide, waybill.Insert, key(3), key(3)))
+	short := conformance.Schema("t", []string{"id"}, "id integer not null", "name character varying(5)", "Born date", "select integer")
+	r.fails("changed the type of column name from character varying(10) to character varying(5)", conformance.Captured(short, waybill.Insert, key(3), key(3)))
 
 	// Once the target follows, the stream goes on.
 	r.exec(`ALTER TABLE t DROP COLUMN "Born"; ALTER TABLE t ALTER COLUMN id TYPE bigint`)
-	r.write(act(captured(gone, waybill.Insert, key(3), key(3))))
+	r.write(act(conformance.Captured(gone, waybill.Insert, key(3), key(3))))
 	wide.Columns = slices.Delete(wide.Columns, 2, 3)
-	r.write(act(captured(wide, waybill.Insert, `{"id":9000000000}`, `{}`)))
+	r.write(act(conformance.Captured(wide, waybill.Insert, `{"id":9000000000}`, `{}`)))
 }
 
 // TestDefineAgain: a definition that was committed by a worker that died after it is found as it is.
 func TestDefineAgain(t *testing.T) {
 	r := newTarget(t, ``, defining)
-	s := tSchema("t", []string{"id"}, "id integer not null", "v text")
-	c := captured(s, waybill.Insert, key(1), `{"v":"a"}`)
+	s := conformance.Schema("t", []string{"id"}, "id integer not null", "v text")
+	c := conformance.Captured(s, waybill.Insert, key(1), `{"v":"a"}`)
 	e := &refusedError{refusedChange: &refusedChange{}, in: &c}
 	for range 2 {
 		if _, err := r.w.define(r.ctx(), e); err != nil {
@@ -170,7 +153,7 @@ func TestDefineAgain(t *testing.T) {
 	stale := r.w
 	stale.stopRenewal()
 	r.exec("UPDATE waybill.position SET epoch = epoch + 1")
-	c = captured(tSchema("u", []string{"id"}, "id integer not null"), waybill.Insert, key(1), key(1))
+	c = conformance.Captured(conformance.Schema("u", []string{"id"}, "id integer not null"), waybill.Insert, key(1), key(1))
 	if err := r.try(act(c)); !errors.Is(err, waybill.ErrFenced) {
 		t.Fatalf("%v, want ErrFenced", err)
 	}
@@ -180,7 +163,7 @@ func TestDefineAgain(t *testing.T) {
 // TestDefineByMany: several streams that need one table at once.
 func TestDefineByMany(t *testing.T) {
 	r := newTarget(t, ``, defining)
-	s := tSchema("many.t", []string{"id"}, "id integer not null", "v text")
+	s := conformance.Schema("many.t", []string{"id"}, "id integer not null", "v text")
 	var wg sync.WaitGroup
 	errs := make([]error, 4)
 	for i := range errs {
@@ -191,7 +174,7 @@ func TestDefineByMany(t *testing.T) {
 		ctx := r.ctx()
 		wg.Go(func() {
 			errs[i] = w.Write(ctx, waybill.Batch{Upto: "x", Actions: []waybill.Action{
-				{ID: "1", Seq: 1, Changes: waybill.ChangeList{captured(s, waybill.Insert, key(i), `{"v":"a"}`)}},
+				{ID: "1", Seq: 1, Changes: waybill.ChangeList{conformance.Captured(s, waybill.Insert, key(i), `{"v":"a"}`)}},
 			}})
 		})
 	}
@@ -204,8 +187,8 @@ func TestDefineByMany(t *testing.T) {
 
 func TestDefineNotAllowed(t *testing.T) {
 	r := newTarget(t, `CREATE TABLE t (id integer PRIMARY KEY); CREATE MATERIALIZED VIEW m AS SELECT 1`, defining)
-	r.fails("something else has its name", captured(tSchema("m", []string{"id"}, "id integer"), waybill.Insert, key(1), key(1)))
-	r.fails("it cannot be made like the source's", captured(tSchema("j", []string{"v"}, "v json"), waybill.Insert, `{"v":1}`, `{"v":1}`))
+	r.fails("something else has its name", conformance.Captured(conformance.Schema("m", []string{"id"}, "id integer"), waybill.Insert, key(1), key(1)))
+	r.fails("it cannot be made like the source's", conformance.Captured(conformance.Schema("j", []string{"v"}, "v json"), waybill.Insert, `{"v":1}`, `{"v":1}`))
 }
 
 func TestColumnTypes(t *testing.T) {
@@ -256,10 +239,10 @@ func TestNarrowColumns(t *testing.T) {
 	r := newTarget(t, `CREATE DOMAIN small AS integer; CREATE TABLE t (id integer PRIMARY KEY, d small, n numeric(10,2), v varchar(50), a integer[], ts timestamp(3), b bit(8))`, defining)
 	for _, c := range []string{"d bigint", "n numeric(12,4)", "v character varying(51)", "v text", "a bigint[]", "ts timestamp without time zone", "b bit(9)"} {
 		name, _, _ := strings.Cut(c, " ")
-		r.fails("column "+name, captured(tSchema("t", []string{"id"}, "id integer", c), waybill.Insert, key(1), key(1)))
+		r.fails("column "+name, conformance.Captured(conformance.Schema("t", []string{"id"}, "id integer", c), waybill.Insert, key(1), key(1)))
 	}
-	s := tSchema("t", []string{"id"}, "id integer", "d integer", "n numeric(9,1)", "v character varying(50)", "a smallint[]", "ts timestamp(2) without time zone", "b bit(8)")
-	r.write(act(captured(s, waybill.Insert, key(1), key(1))))
+	s := conformance.Schema("t", []string{"id"}, "id integer", "d integer", "n numeric(9,1)", "v character varying(50)", "a smallint[]", "ts timestamp(2) without time zone", "b bit(8)")
+	r.write(act(conformance.Captured(s, waybill.Insert, key(1), key(1))))
 }
 
 func TestCheckCreate(t *testing.T) {
@@ -294,7 +277,7 @@ func TestCheckCreate(t *testing.T) {
 // same batch goes through afterwards.
 func TestDefineThenLost(t *testing.T) {
 	r := newTarget(t, ``, defining)
-	s := tSchema("t", []string{"id"}, "id integer not null", "v text")
+	s := conformance.Schema("t", []string{"id"}, "id integer not null", "v text")
 	killed := false
 	r.w.halt = func(step string) {
 		if step != fault.WriteBegun || killed {
@@ -304,7 +287,7 @@ func TestDefineThenLost(t *testing.T) {
 		r.want("SELECT count(*) FROM t", "0")
 		r.exec(fmt.Sprintf("SELECT pg_terminate_backend(%d)", r.w.link.conn.PgConn().PID()))
 	}
-	c := captured(s, waybill.Insert, key(1), `{"v":"a"}`)
+	c := conformance.Captured(s, waybill.Insert, key(1), `{"v":"a"}`)
 	if err := r.try(act(c)); !waybill.Transient(err) {
 		t.Fatalf("Write: %v, want a transient error", err)
 	}
@@ -317,11 +300,11 @@ func TestDefineThenLost(t *testing.T) {
 
 // TestCreateTwoTargets: two targets share the schemas of one source, and each makes its own tables.
 func TestCreateTwoTargets(t *testing.T) {
-	s := tSchema("t", []string{"id"}, "id integer not null", "Order text")
+	s := conformance.Schema("t", []string{"id"}, "id integer not null", "Order text")
 	var wg sync.WaitGroup
 	for _, schema := range []string{"public", "Other"} {
 		r := newTarget(t, ``, defining, func(o *Options) { o.Schema = schema })
-		b := r.batch(act(captured(s, waybill.Insert, key(1), `{"Order":"a"}`)))
+		b := r.batch(act(conformance.Captured(s, waybill.Insert, key(1), `{"Order":"a"}`)))
 		ctx := r.ctx()
 		var err error
 		wg.Go(func() { err = r.w.Write(ctx, b) })
@@ -338,7 +321,7 @@ func TestCreateTwoTargets(t *testing.T) {
 // TestDefineDescribed: rows without a schema have their table made where its types are known.
 func TestDefineDescribed(t *testing.T) {
 	describe := func(c *waybill.Change) (*waybill.Schema, string) {
-		s := tSchema(c.Entity, []string{"id"}, "id int8", "born date")
+		s := conformance.Schema(c.Entity, []string{"id"}, "id int8", "born date")
 		if _, odd := c.Row.Get("odd"); odd || c.Entity == "other" {
 			return s, "name the type"
 		}
