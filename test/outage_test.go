@@ -3,6 +3,7 @@ package test
 import (
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/waybill-data/waybill/internal/testenv"
 	"github.com/waybill-data/waybill/test/judge"
@@ -71,6 +72,7 @@ func TestNothingToDo(t *testing.T) {
 // TestServersCrash: the target's server dies under load and comes back, then the source's. The
 // engine stays, and goes on by itself.
 func TestServersCrash(t *testing.T) {
+	t.Parallel()
 	source, target := testenv.NewCluster(t), testenv.NewCluster(t)
 	s := newScenarioAt(t, combos[0], source.URL("postgres"), target.URL("postgres"))
 	e := s.run("")
@@ -86,4 +88,32 @@ func TestServersCrash(t *testing.T) {
 	e.want(128 + int(sigterm))
 	s.catchUp("").want(0)
 	s.clean(committed)
+}
+
+// TestServersKilled: the same where the log is read, all the servers' processes are killed at once, and
+// the source answers a commit before it is on disk: what it forgets must not be at the target.
+func TestServersKilled(t *testing.T) {
+	t.Parallel()
+	source := testenv.NewCluster(t, "wal_level=logical", "synchronous_commit=off", "fsync=off")
+	target := testenv.NewCluster(t, "fsync=off")
+	s := newScenarioAt(t, logs[0], source.URL("postgres"), target.URL("postgres"))
+	seen := s.watch()
+	stop := s.workloads(&judge.Workload{Sessions: 2, Actions: 40, Pause: 2 * time.Millisecond, Unplugged: true})
+	e := s.run("")
+	s.grows("the engine works", e)
+	blackout(t, target)
+	reconnect(s.target)
+	s.grows("the engine goes on after the target was killed", e)
+	blackout(t, source)
+	reconnect(s.source)
+	s.grows("the engine goes on after the source was killed", e)
+	stats := stop()
+	e.signal(sigterm)
+	e.want(128 + int(sigterm))
+	s.catchUp("").want(0)
+	if v := s.judge(); !v.Clean() || v.Actions == 0 {
+		t.Fatalf("%+v; %s", stats, v)
+	}
+	s.unseen(seen())
+	t.Logf("%+v, %d of them at the source in the end", stats, s.judge().Actions)
 }
