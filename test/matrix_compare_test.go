@@ -34,9 +34,10 @@ type grid struct {
 	rows  map[string][]cell
 }
 
-// sendableSQL is whether each column of a table has a binary format at all.
+// sendableSQL is whether each column of a table has a binary format at all, and one that is not the
+// number of something that is named in each database, or version, anew.
 const sendableSQL = `
-select case when (with recursive d as (select t.oid, t.typtype, t.typbasetype, t.typsend, t.typelem, t.typlen from pg_type t where t.oid = a.atttypid
+select case when a.attname ~ '^c__?reg' or (with recursive d as (select t.oid, t.typtype, t.typbasetype, t.typsend, t.typelem, t.typlen from pg_type t where t.oid = a.atttypid
     union all select t.oid, t.typtype, t.typbasetype, t.typsend, t.typelem, t.typlen from d join pg_type t on t.oid = case d.typtype when 'd' then d.typbasetype else case when d.typlen = -1 then d.typelem else 0 end end)
   select bool_or(typsend = 0) from d) then 'no' else 'yes' end
 from pg_attribute a where a.attrelid = $1::text::regclass and a.attnum > 0 and not a.attisdropped order by a.attnum`
@@ -45,7 +46,7 @@ from pg_attribute a where a.attrelid = $1::text::regclass and a.attnum > 0 and n
 func (m *matrix) read(conn *pgx.Conn, table string) grid {
 	m.t.Helper()
 	ctx := context.Background()
-	formats := []int16{}
+	var formats []int16
 	for _, yes := range m.list(conn, sendableSQL, table) {
 		formats = append(formats, int16(btoi(yes == "yes")))
 	}
