@@ -20,13 +20,14 @@ type lane struct {
 	t              testing.TB
 	kind           laneKind
 	source, target string // URLs of their owner
-	from           string // the URL that the pipeline reads with, if another
+	from, to       string // URLs of the pipeline, where it has a role of its own
 	dir, slot      string
 	tables         []string
 	beside         string // configuration beside source and target
 	rows           int
 	e              *engine
-	mark           int // what was printed before is of no interest
+	mark           int    // what was printed before is of no interest
+	letGo          func() // ends what another session holds
 }
 
 type laneKind string
@@ -59,9 +60,12 @@ func newLane(t testing.TB, kind laneKind, source, target string) *lane {
 // config writes the configuration.
 func (l *lane) config() string {
 	l.t.Helper()
-	from := l.from
-	if from == "" {
-		from = l.source
+	from, to := l.source, l.target
+	if l.from != "" {
+		from = l.from
+	}
+	if l.to != "" {
+		to = l.to
 	}
 	pattern, queue := "push", ""
 	capture := "capture: changes, tables: [" + strings.Join(l.tables, ", ") + "]"
@@ -72,7 +76,7 @@ func (l *lane) config() string {
 		capture = "capture: outbox, outbox: {read: wal}"
 	}
 	text := fmt.Sprintf("pipelines:\n  crm:\n    pattern: %s\n%s    source: {postgres: {url: %q, slot: %s, %s}}\n    target: {postgres: {url: %q}}\n%s",
-		pattern, queue, from, l.slot, capture, l.target, l.beside)
+		pattern, queue, from, l.slot, capture, to, l.beside)
 	text += fmt.Sprintf("state: {sqlite: {path: %q}}\nadmin: {listen: \"127.0.0.1:0\"}\n", filepath.Join(l.dir, "state.db"))
 	path := filepath.Join(l.dir, "waybill.yaml")
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
@@ -106,7 +110,7 @@ func (l *lane) discreet(e *engine) {
 // starts runs the pipeline beside the test.
 func (l *lane) starts() {
 	l.t.Helper()
-	l.e = start(l.t, "", "run", "-f", l.config())
+	l.e, l.mark = start(l.t, "", "run", "-f", l.config()), 0
 }
 
 // write commits an action at the source: a new customer with a phone, and a change of the first one.
