@@ -21,8 +21,8 @@ import (
 // anybody's help: one carries tables, one tables through the queue, one the outbox.
 func TestLogOutages(t *testing.T) {
 	t.Parallel()
-	source := testenv.NewCluster(t, "wal_level=logical", "logical_decoding_work_mem=64kB")
-	target := testenv.NewCluster(t)
+	source := testenv.NewCluster(t, "fsync=off", "wal_level=logical", "logical_decoding_work_mem=64kB")
+	target := testenv.NewCluster(t, "fsync=off") // killed are processes, not machines
 	o := &outages{t: t, source: source, target: target}
 	for _, kind := range []laneKind{laneChanges, laneQueue, laneOutbox} {
 		o.lanes = append(o.lanes, o.lane(kind))
