@@ -58,6 +58,7 @@ func Connect(ctx context.Context, rawURL string, opts Options) (*pgx.Conn, error
 	if opts.Name != "" {
 		cfg.RuntimeParams["application_name"] = opts.Name
 	}
+	cfg.DialFunc = dialer().DialContext
 	conn, err := pgx.ConnectConfig(ctx, cfg)
 	if err != nil {
 		return nil, Classify(err, fmt.Sprintf("connect to PostgreSQL at %s, database %s, as %s", address(cfg), cfg.Database, cfg.User))

@@ -23,6 +23,8 @@ const (
 	// something was acknowledged.
 	statusEvery = 5 * time.Second
 	ackEvery    = 200 * time.Millisecond
+	// silence is how long the server's machine may take to acknowledge a report.
+	silence = time.Minute
 )
 
 // link is one replication connection. Three goroutines serve it: one receives, one, which is the
@@ -62,6 +64,9 @@ func (l *link) begin(ctx context.Context, sql string) error {
 			return err
 		}
 		l.pg, l.conn, l.feed = nil, hijacked.Conn, newFeed(hijacked.Conn)
+		if err := server.LimitSilence(l.conn, silence); err != nil {
+			return err
+		}
 	}
 	stop := context.AfterFunc(ctx, func() { _ = l.conn.SetDeadline(time.Now()) })
 	defer stop()
