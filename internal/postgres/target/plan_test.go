@@ -10,6 +10,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/waybill-data/waybill"
+	"github.com/waybill-data/waybill/internal/conformance"
 )
 
 // planTables make every reason why changes may not change places: unique values, foreign keys
@@ -44,7 +45,7 @@ var planEntities = []struct{ name, columns, order string }{
 
 func drawPlanChange(t *rapid.T) waybill.Change {
 	e := planEntities[rapid.IntRange(0, len(planEntities)-1).Draw(t, "entity")]
-	op := rapid.SampledFrom([]waybill.Op{waybill.Upsert, waybill.Upsert, waybill.Insert, waybill.Update, waybill.Delete}).Draw(t, "op")
+	op := rapid.SampledFrom([]waybill.Op{waybill.Upsert, waybill.Upsert, waybill.Insert, waybill.Update, waybill.Delete, waybill.Truncate}).Draw(t, "op")
 	id := func(name string) int { return rapid.IntRange(0, 3).Draw(t, name) }
 	var columns []string
 	key := fmt.Sprintf(`{"id":%d}`, id("id"))
@@ -54,8 +55,21 @@ func drawPlanChange(t *rapid.T) waybill.Change {
 	case "required":
 		key = fmt.Sprintf(`{"id":"%d"}`, id("id"))
 	}
-	if op == waybill.Delete {
+	switch op {
+	case waybill.Delete:
 		return tDelete(e.name, key)
+	case waybill.Truncate: // of one parent's rows, or of those with some other value, or of all
+		by := strings.Split(e.columns, ",")[0]
+		v := fmt.Sprint(id("by"))
+		if e.name == "kid" {
+			by = "parent_id"
+		} else if by != "parent_id" && by != "child_id" && by != "up" {
+			v = `"` + v + `"`
+		}
+		if key = fmt.Sprintf(`{%q:%s}`, by, v); rapid.IntRange(0, 7).Draw(t, "all") == 0 {
+			key = "{}"
+		}
+		return conformance.Change(op, e.name, key, "")
 	}
 	for c := range strings.SplitSeq(e.columns, ",") {
 		if rapid.Bool().Draw(t, c) {
