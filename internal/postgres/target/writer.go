@@ -76,7 +76,9 @@ type Options struct {
 //
 //	  - Held: a row of waybill.lease names this worker and is renewed on a connection of its
 //	    own. Losing that connection, or the lease, changes nothing by itself: the
-//	    compare-and-swap on (position, epoch) in each transaction is what decides.
+//	    compare-and-swap on (position, epoch) in each transaction is what decides. That connection
+//	    also sees whether a write waits for another session's lock, which is logged; it waits for as
+//	    long as that takes.
 //	  - Unknown: the connection broke while a transaction was under way. The next step is to
 //	    raise the epoch under the row's lock, so that a commit which is still on its way can
 //	    not succeed any more, and to read the position.

@@ -36,6 +36,9 @@
 //	    acknowledgement, also while Next is not called; one publishes new tables that match the
 //	    patterns, each minute, and writes a heartbeat where the slot keeps much log (or purges the
 //	    outbox).
+//	  - A publication that leaves out tables or operations that are asked for stops the stream, at Open
+//	    and, where tables were taken out of it, within a minute: what was changed there is not in the
+//	    log. One that was dropped is a gap.
 //	  - A transaction past 8 MiB goes to a file without a name in SpillDir; its changes can be read
 //	    as often as wanted. One that is streamed before it is committed is kept by subtransaction,
 //	    so that what was rolled back is left out.
