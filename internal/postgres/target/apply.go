@@ -152,6 +152,7 @@ func (w *Writer) attempt(ctx context.Context, b waybill.Batch, single bool, late
 	if err := t.flush(); err != nil {
 		return err
 	}
+	t.sameTypes()
 	if w.schema.lenient {
 		if err := t.drain(); err != nil { // the position takes what was counted
 			return err
@@ -233,7 +234,11 @@ func (t *applyTx) addChange(c *waybill.Change, action int, from *int) (err error
 	if err := t.flush(); err != nil {
 		return err
 	}
-	return t.drain()
+	if t.pipe != nil {
+		t.behind = true
+		_ = t.pipe.Flush() // a broken connection shows when the answers are waited for
+	}
+	return nil
 }
 
 // load reads a table's definition; before that, answers are waited for.
@@ -258,6 +263,11 @@ func (t *applyTx) checkAction(index int) error {
 // flush sends what is planned.
 func (t *applyTx) flush() error {
 	plan := t.w.plan
+	if t.behind { // one plan ahead of the server is enough
+		if err := t.drain(); err != nil {
+			return err
+		}
+	}
 	if err := t.begin(); err != nil {
 		return err
 	}

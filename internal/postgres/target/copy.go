@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/jackc/pgx/v5/pgconn"
 
@@ -23,11 +24,69 @@ func (k *groupKind) mayCopy() bool {
 	return k.op == waybill.Insert && !k.table.barrier && k.table.guards == rowGuards{} && (k.table.kind == "r" || k.table.kind == "p")
 }
 
-// copyGroup sends the group by COPY. Not done: some value has no binary form, and nothing was sent.
+// copyFlight is a COPY that a goroutine of its own sends, so that the next group is read and encoded
+// while the server works. Until it has landed nothing else may use the connection.
+type copyFlight struct {
+	done chan struct{}
+	rows []byte
+	err  error // valid once done is closed
+	step sentStep
+}
+
+// copyGroup sends the group by COPY and does not wait for the answer. Not done: some value has no
+// binary form, and nothing was sent.
 func (t *applyTx) copyGroup(g *changeGroup) (done bool, err error) {
+	buf, ok := t.appendRows(append(t.w.arrays[:0], copyHead...), g)
+	if !ok {
+		return false, nil
+	}
+	if err := t.drain(); err != nil {
+		return true, err
+	}
+	sql := g.kind.copySQL()
+	if t.unsent {
+		t.unsent, sql = false, beginSQL+"; "+sql
+	}
+	f := &copyFlight{
+		done: make(chan struct{}), rows: buf,
+		step: sentStep{what: stepData, kind: g.kind, action: t.w.plan.changes[g.items[0]].action},
+	}
+	t.flight, t.w.arrays, t.w.spare = f, t.w.spare, nil
+	if !slices.ContainsFunc(t.copied, func(s sentStep) bool { return s.kind == g.kind }) {
+		t.copied = append(t.copied, f.step)
+	}
+	conn := t.w.link.conn.PgConn()
+	go func() {
+		defer close(f.done)
+		_, f.err = conn.CopyFrom(t.ctx, bytes.NewReader(f.rows), sql)
+	}()
+	return true, nil
+}
+
+// land waits for the COPY that is under way; its failure is kept for drain.
+func (t *applyTx) land() {
+	f := t.flight
+	if f == nil {
+		return
+	}
+	<-f.done
+	t.flight = nil
+	if cap(f.rows) <= maxArrays {
+		t.w.spare = f.rows
+	}
+	var pe *pgconn.PgError
+	switch {
+	case f.err == nil || t.failed != nil:
+	case !errors.As(f.err, &pe) || t.w.link.broken():
+		t.failed = &lostError{f.err}
+	default:
+		t.failed = &stepError{pg: pe, step: f.step}
+	}
+}
+
+// appendRows appends the group in COPY's binary format; not ok if some value has none.
+func (t *applyTx) appendRows(buf []byte, g *changeGroup) (_ []byte, ok bool) {
 	columns := g.kind.columns()
-	buf := t.w.arrays[:0]
-	buf = append(buf, copyHead...)
 	for _, item := range g.items {
 		c := &t.w.plan.changes[item]
 		sources := c.sources()
@@ -40,55 +99,36 @@ func (t *applyTx) copyGroup(g *changeGroup) (done bool, err error) {
 			}
 			start := len(buf)
 			buf = append(buf, 0, 0, 0, 0)
-			var ok bool
 			if buf, ok = appendField(buf, &g.kind.table.columns[n], v); !ok {
-				return false, nil
+				return buf, false
 			}
 			putLength(buf[start:], len(buf)-start-4)
 		}
 	}
-	buf = append(buf, 0xff, 0xff)
-	if cap(buf) <= maxArrays {
-		t.w.arrays = buf
-	}
-	if err := t.drain(); err != nil {
-		return true, err
-	}
-	sql := g.kind.copySQL()
-	if t.unsent {
-		t.unsent, sql = false, beginSQL+"; "+sql
-	}
-	_, err = t.w.link.conn.PgConn().CopyFrom(t.ctx, bytes.NewReader(buf), sql)
-	var pe *pgconn.PgError
-	switch {
-	case err == nil:
-		t.sameTypes(g)
-		return true, nil
-	case !errors.As(err, &pe) || t.w.link.broken():
-		return true, &lostError{err}
-	}
-	return true, &stepError{pg: pe, step: sentStep{what: stepData, kind: g.kind, action: t.w.plan.changes[g.items[0]].action}}
+	return append(buf, 0xff, 0xff), true
 }
 
 // sameTypesSQL fails where the columns are not what they were when the table's definition was read:
-// COPY takes bytes of any type for those of the column's. The copied rows' transaction has the table
-// locked, so that it cannot change afterwards.
+// COPY takes bytes of any type for those of the column's. It comes last: since the first COPY the
+// transaction has the table locked, so that it cannot have changed in between, nor does it afterwards.
 const sameTypesSQL = `SELECT (CASE WHEN (SELECT pg_catalog.string_agg(a.attname || ' ' || pg_catalog.format_type(a.atttypid, a.atttypmod), ',' ORDER BY a.attnum)
 	FROM pg_catalog.pg_attribute a WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped) = $2
 	THEN '1' ELSE 'waybill: the columns have changed' END)::pg_catalog.int4`
 
-func (t *applyTx) sameTypes(g *changeGroup) {
-	k := g.kind
-	if k.definition == nil {
-		for i := range k.table.columns {
-			if i > 0 {
-				k.definition = append(k.definition, ',')
+// sameTypes looks at the columns of what was copied into.
+func (t *applyTx) sameTypes() {
+	for _, step := range t.copied {
+		k := step.kind
+		if k.definition == nil {
+			for i := range k.table.columns {
+				if i > 0 {
+					k.definition = append(k.definition, ',')
+				}
+				k.definition = append(k.definition, k.table.columns[i].name+" "+k.table.columns[i].shown...)
 			}
-			k.definition = append(k.definition, k.table.columns[i].name+" "+k.table.columns[i].shown...)
 		}
+		t.query(sameTypesSQL, []uint32{oidOID, oidText}, [][]byte{binary.BigEndian.AppendUint32(nil, k.table.oid), k.definition}, step)
 	}
-	step := sentStep{what: stepData, kind: k, action: t.w.plan.changes[g.items[0]].action}
-	t.query(sameTypesSQL, []uint32{oidOID, oidText}, [][]byte{binary.BigEndian.AppendUint32(nil, k.table.oid), k.definition}, step)
 }
 
 func (k *groupKind) copySQL() string {

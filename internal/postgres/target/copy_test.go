@@ -53,6 +53,20 @@ func TestCopyFacts(t *testing.T) {
 	}
 }
 
+// While one COPY is under way the next is planned; the failure of either undoes both.
+func TestCopyAhead(t *testing.T) {
+	r := newTarget(t, `CREATE TABLE c (id int PRIMARY KEY, v text, at timestamptz)`)
+	const rows = copyRows
+	r.write(facts(append(tMany("c", 1, rows), tDelete("c", key(1)), tUpdate("c", key(2), `{"v":"late"}`))...))
+	r.want("SELECT count(*), sum(id), min(v) FILTER (WHERE id = 2) FROM c", fmt.Sprintf(`%d|%d|late`, rows-1, rows*(rows+1)/2-1))
+	r.exec("INSERT INTO c VALUES (50007, 'foreign')")
+	r.write(facts(tMany("c", 50000, planChanges+10)...))
+	r.want("SELECT count(*), min(v) FILTER (WHERE id = 50007) FROM c", fmt.Sprintf(`%d|row "50007"`, rows-1+planChanges+10))
+	if n := r.w.ForeignWrites(); n != 1 {
+		t.Errorf("%d foreign writes, want 1", n)
+	}
+}
+
 // Triggers see what they saw, and a rule or view is not passed by.
 func TestCopyKeepsTriggers(t *testing.T) {
 	r := newTarget(t, `CREATE TABLE c (id int PRIMARY KEY, v text, at timestamptz); CREATE TABLE seen (id int);

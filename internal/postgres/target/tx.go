@@ -26,6 +26,10 @@ type applyTx struct {
 	relaxed bool // constraints were deferred
 	data    int  // groups sent
 	late    *stepError
+	flight  *copyFlight // under way
+	failed  error       // of a COPY that has landed
+	copied  []sentStep  // COPY was used, one of each kind
+	behind  bool        // a full plan was sent and not waited for
 	foreign foreignFound
 }
 
@@ -72,6 +76,7 @@ func (e *lostError) Unwrap() error { return e.err }
 var binaryFormat = []int16{1}
 
 func (t *applyTx) open() {
+	t.land()
 	if t.pipe == nil {
 		t.pipe = t.w.link.conn.PgConn().StartPipeline(t.ctx)
 	}
@@ -193,6 +198,16 @@ func (t *applyTx) pass(point string) error {
 
 // drain waits for the answers to everything that was sent.
 func (t *applyTx) drain() error {
+	t.land()
+	t.behind = false
+	err := t.answers()
+	if t.failed != nil { // came before what is in the pipe
+		return t.failed
+	}
+	return err
+}
+
+func (t *applyTx) answers() error {
 	if t.pipe == nil {
 		return nil
 	}
@@ -241,6 +256,7 @@ func (t *applyTx) drain() error {
 
 // abort rolls back. Its own failure does not matter: a connection that is gone rolls back too.
 func (t *applyTx) abort() {
+	t.land()
 	if t.w.link == nil || t.w.link.broken() {
 		return
 	}

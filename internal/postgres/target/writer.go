@@ -100,9 +100,10 @@ type Writer struct {
 	doubt  *doubtfulCommit   // a transaction whose outcome is not known yet
 	last   backendID         // the backend of the write connection before this one
 	defs   *definitions      // of the schemas that changes bring
-	plan   *applyPlan        // this and the next two are reused from batch to batch
+	plan   *applyPlan        // this and the next three are reused from batch to batch
 	steps  []sentStep        //
 	arrays []byte            //
+	spare  []byte            // for when arrays is on its way
 	halt   func(step string) // tests wait here; nil
 	single uint64            // batches that were applied change by change
 
