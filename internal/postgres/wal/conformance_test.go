@@ -25,9 +25,9 @@ type outboxSource struct {
 	conn    *pgx.Conn
 }
 
-func newOutboxSource(t testing.TB) *outboxSource {
+func newOutboxSource(t testing.TB, major int) *outboxSource {
 	t.Helper()
-	db := testenv.Postgres(t)
+	db := testenv.PostgresVersion(t, major)
 	s := &outboxSource{url: db.URL, name: db.Name, streams: map[string]bool{}}
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
@@ -64,9 +64,11 @@ func (s *outboxSource) reader(t testing.TB, stream string) *Reader {
 	return o
 }
 
-func TestReaderConformance(t *testing.T) {
+func TestReaderConformance(t *testing.T) { testenv.EachVersion(t, testReaderConformance) }
+
+func testReaderConformance(t *testing.T, major int) {
 	conformance.TestReader(t, func(t *testing.T) conformance.Source {
-		s := newOutboxSource(t)
+		s := newOutboxSource(t, major)
 		return conformance.Source{
 			New:        func(t testing.TB) waybill.Reader { return s.reader(t, conformanceStream) },
 			Emit:       func(t testing.TB, changes ...waybill.Change) string { return pgtest.Emit(t, s.conn, changes...) },
@@ -78,8 +80,10 @@ func TestReaderConformance(t *testing.T) {
 	})
 }
 
-func TestCheck(t *testing.T) {
-	s := newSource(t, `create table c (id int primary key); create table nokey (a int); create table g (id int primary key, d int generated always as (id * 2) stored)`)
+func TestCheck(t *testing.T) { testenv.EachVersion(t, testCheck) }
+
+func testCheck(t *testing.T, major int) {
+	s := newSourceOn(t, major, `create table c (id int primary key); create table nokey (a int); create table g (id int primary key, d int generated always as (id * 2) stored)`)
 	o := s.open(t, "")
 	s.exec(t, `create table public.late (id int primary key)`)
 	found, err := o.Check(t.Context(), "test/target")

@@ -8,6 +8,7 @@ import (
 )
 
 func TestBreakages(t *testing.T) {
+	t.Parallel()
 	conformance.Breakages(t, map[string]string{
 		fault.AckEarly:       "TestUnackedAgain",
 		fault.PurgeUnacked:   "TestPurge",

@@ -14,29 +14,43 @@ import (
 	"github.com/waybill-data/waybill/internal/testenv"
 )
 
-// TestIdleMoves: the position follows a log in which nothing is for the stream.
-func TestIdleMoves(t *testing.T) {
-	s := newSource(t, `create table c (id int primary key); create unlogged table other (id int)`)
+// TestIdleMoves: the position, and with it the slot, follows a log in which nothing is for the
+// stream: another database writes it.
+func TestIdleMoves(t *testing.T) { testenv.EachVersion(t, testIdleMoves) }
+
+func testIdleMoves(t *testing.T, major int) {
+	s, busy := newSourceOn(t, major, `create table c (id int primary key)`), newSourceOn(t, major, "")
 	o := s.open(t, "")
 	o.idleEvery = time.Millisecond
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
 	defer cancel()
-	before, _ := pgtest.Drain(t, o, "")
+	before, at := pgtest.Drain(t, o, "")
 	if len(before) != 0 {
 		t.Fatal("actions from nowhere")
 	}
-	at := o.token
-	s.exec(t, `select pg_logical_emit_message(true, 'else', repeat('x', 100000))`)
-	b, err := o.Next(ctx)
-	if err != nil || len(b.Actions) != 0 || b.After != at || b.Upto == at {
-		t.Fatalf("%+v %v", b, err)
+	busy.exec(t, `select count(pg_logical_emit_message(true, 'else', repeat('x', 1000000))) from generate_series(1, 20)`)
+	if r, err := o.Retained(ctx); err != nil || !r.Active || r.Unconfirmed < 20_000_000 {
+		t.Errorf("%+v, %v, with 20 MB to read", r, err)
 	}
-	if err := o.Ack(ctx, b.Upto); err != nil {
+	if err := o.side.do(ctx, func(c *sideConn) error { return o.upkeep(ctx, c) }); err != nil {
 		t.Fatal(err)
+	}
+	for {
+		b, err := o.Next(ctx)
+		if err != nil || len(b.Actions) != 0 || b.After != at || b.Upto == at {
+			t.Fatalf("%+v %v", b, err)
+		}
+		at = b.Upto
+		if err := o.Ack(ctx, at); err != nil {
+			t.Fatal(err)
+		}
+		if pgtest.Query[bool](t, pgtest.Connect(t, s.url), `select pg_current_wal_flush_lsn() - $1::text::pg_lsn < 1000000`, o.at.lsn.String()) {
+			break
+		}
 	}
 	until(t, func() bool {
 		r, err := o.Retained(ctx)
-		return err == nil && r.Active && r.Status == "reserved" && o.acked.Load() > 0 && r.Unconfirmed < 1<<20
+		return err == nil && r.Status == "reserved" && r.Unconfirmed < 1_000_000
 	})
 }
 
@@ -51,10 +65,12 @@ func insertLSN(t testing.TB, conn *pgx.Conn) (lsn string) {
 
 // TestIdleWritesNothing: where nothing happens, asking for the head and looking after the source
 // write nothing to the source's log, and the position stands still.
-func TestIdleWritesNothing(t *testing.T) {
+func TestIdleWritesNothing(t *testing.T) { testenv.EachVersion(t, testIdleWritesNothing) }
+
+func testIdleWritesNothing(t *testing.T, major int) {
 	for _, outbox := range []bool{false, true} {
 		t.Run(fmt.Sprintf("outbox %v", outbox), func(t *testing.T) {
-			s := newSource(t, `create table c (id int primary key)`)
+			s := newSourceOn(t, major, `create table c (id int primary key)`)
 			o := s.new(func(opts *Options) { opts.Outbox = outbox })
 			t.Cleanup(func() { _ = o.Close() })
 			pgtest.Open(t, o, "")
@@ -114,8 +130,10 @@ func TestIdleWritesNothing(t *testing.T) {
 }
 
 // TestHeadFlushes: what the server does not flush by itself does not keep Next from the head.
-func TestHeadFlushes(t *testing.T) {
-	s := newSource(t, `create table c (id int primary key); create table o (id int)`)
+func TestHeadFlushes(t *testing.T) { testenv.EachVersion(t, testHeadFlushes) }
+
+func testHeadFlushes(t *testing.T, major int) {
+	s := newSourceOn(t, major, `create table c (id int primary key); create table o (id int)`)
 	o := s.open(t, "")
 	conn, err := pgx.Connect(t.Context(), s.url)
 	if err != nil {

@@ -9,10 +9,13 @@ import (
 
 	"github.com/waybill-data/waybill"
 	"github.com/waybill-data/waybill/internal/postgres/pgtest"
+	"github.com/waybill-data/waybill/internal/testenv"
 )
 
-func TestReplicaIdentities(t *testing.T) {
-	s := newSource(t, `create table d (id int primary key, v text);
+func TestReplicaIdentities(t *testing.T) { testenv.EachVersion(t, testReplicaIdentities) }
+
+func testReplicaIdentities(t *testing.T, major int) {
+	s := newSourceOn(t, major, `create table d (id int primary key, v text);
 create table f (id int primary key, v text); alter table f replica identity full;
 create table nokey (a int, b text); alter table nokey replica identity full;
 create table i (id int primary key, code text not null, v text); create unique index i_code on i (code); alter table i replica identity using index i_code;
@@ -43,8 +46,10 @@ delete public.i {"code":"y"} {}`)
 
 // TestUnchangedToast: a value that an update does not touch, and that the log does not repeat, is
 // absent; it is never null.
-func TestUnchangedToast(t *testing.T) {
-	s := newSource(t, `create table doc (id int primary key, body text, n int); alter table doc alter body set storage external`)
+func TestUnchangedToast(t *testing.T) { testenv.EachVersion(t, testUnchangedToast) }
+
+func testUnchangedToast(t *testing.T, major int) {
+	s := newSourceOn(t, major, `create table doc (id int primary key, body text, n int); alter table doc alter body set storage external`)
 	o := s.open(t, "")
 	s.exec(t, `insert into doc values (1, repeat('x', 10000), 1); update doc set n = 2`)
 	actions, _ := pgtest.Drain(t, o, "")
@@ -54,9 +59,11 @@ func TestUnchangedToast(t *testing.T) {
 	}
 }
 
-func TestPartitions(t *testing.T) {
+func TestPartitions(t *testing.T) { testenv.EachVersion(t, testPartitions) }
+
+func testPartitions(t *testing.T, major int) {
 	for _, root := range []bool{true, false} {
-		s := newSource(t, `create table part (id int, at int, primary key (id, at)) partition by range (at);
+		s := newSourceOn(t, major, `create table part (id int, at int, primary key (id, at)) partition by range (at);
 create table part_1 partition of part for values from (0) to (10); create table part_2 partition of part for values from (10) to (20)`)
 		if !root {
 			s.exec(t, fmt.Sprintf("create publication %s for table part", s.slot))
@@ -77,8 +84,10 @@ insert public.part_2 {"id":1,"at":12} {"id":1,"at":12}`)
 	}
 }
 
-func TestTableAltered(t *testing.T) {
-	s := newSource(t, `create table c (id int primary key, a text)`)
+func TestTableAltered(t *testing.T) { testenv.EachVersion(t, testTableAltered) }
+
+func testTableAltered(t *testing.T, major int) {
+	s := newSourceOn(t, major, `create table c (id int primary key, a text)`)
 	o := s.open(t, "")
 	s.exec(t, `insert into c values (1, 'a')`)
 	s.exec(t, `alter table c add b int`)
@@ -103,8 +112,10 @@ func TestTableAltered(t *testing.T) {
 	}
 }
 
-func TestSchema(t *testing.T) {
-	s := newSource(t, `create type mood as enum ('ok'); create domain price as numeric(10,2);
+func TestSchema(t *testing.T) { testenv.EachVersion(t, testSchema) }
+
+func testSchema(t *testing.T, major int) {
+	s := newSourceOn(t, major, `create type mood as enum ('ok'); create domain price as numeric(10,2);
 create table parent (a int, b int, primary key (a, b));
 create table child (id bigint primary key, p price, m mood[], a int, b int, u text not null unique, foreign key (b, a) references parent (b, a))`)
 	_ = s
@@ -124,8 +135,10 @@ create table child (id bigint primary key, p price, m mood[], a int, b int, u te
 }
 
 // TestLargeTransactions: streamed and spilled, without what subtransactions took back.
-func TestLargeTransactions(t *testing.T) {
-	s := newSource(t, `create table big (id int primary key, v text)`)
+func TestLargeTransactions(t *testing.T) { testenv.EachVersion(t, testLargeTransactions) }
+
+func testLargeTransactions(t *testing.T, major int) {
+	s := newSourceOn(t, major, `create table big (id int primary key, v text)`)
 	o := s.open(t, "")
 	const n = 20000
 	for _, stream := range []string{"64kB", "1GB"} {
@@ -191,8 +204,10 @@ func TestGaps(t *testing.T) {
 }
 
 // TestUnackedAgain: what the target holds though the source never heard is not delivered again.
-func TestUnackedAgain(t *testing.T) {
-	s := newSource(t, `create table c (id int primary key)`)
+func TestUnackedAgain(t *testing.T) { testenv.EachVersion(t, testUnackedAgain) }
+
+func testUnackedAgain(t *testing.T, major int) {
+	s := newSourceOn(t, major, `create table c (id int primary key)`)
 	o := s.open(t, "")
 	s.exec(t, `insert into c values (1)`)
 	s.exec(t, `insert into c values (2)`)
@@ -228,8 +243,10 @@ func until(t testing.TB, ok func() bool) {
 	}
 }
 
-func TestWalsenderKilled(t *testing.T) {
-	s := newSource(t, `create table c (id int primary key)`)
+func TestWalsenderKilled(t *testing.T) { testenv.EachVersion(t, testWalsenderKilled) }
+
+func testWalsenderKilled(t *testing.T, major int) {
+	s := newSourceOn(t, major, `create table c (id int primary key)`)
 	o := s.open(t, "")
 	s.exec(t, `insert into c values (1)`)
 	_, at := pgtest.Drain(t, o, "")
@@ -245,8 +262,10 @@ func TestWalsenderKilled(t *testing.T) {
 	wantText(t, actions, `insert public.c {"id":2} {"id":2}`)
 }
 
-func TestOutboxFromTheLog(t *testing.T) {
-	s := newSource(t, `create table unrelated (id int)`)
+func TestOutboxFromTheLog(t *testing.T) { testenv.EachVersion(t, testOutboxFromTheLog) }
+
+func testOutboxFromTheLog(t *testing.T, major int) {
+	s := newSourceOn(t, major, `create table unrelated (id int)`)
 	o := s.new(func(opts *Options) { opts.Outbox, opts.Tables = true, nil })
 	t.Cleanup(func() { _ = o.Close() })
 	pgtest.Open(t, o, "")

@@ -34,7 +34,7 @@ type queue struct {
 }
 
 func newQueue(bound int64, begin pgoutput.LSN) *queue {
-	return &queue{bound: bound, last: begin, wake: make(chan struct{}, 1), room: make(chan struct{}, 1)}
+	return &queue{bound: bound, idle: begin, last: begin, wake: make(chan struct{}, 1), room: make(chan struct{}, 1)}
 }
 
 func signal(c chan struct{}) {

@@ -22,7 +22,13 @@ type source struct {
 
 func newSource(t testing.TB, sql string) *source {
 	t.Helper()
-	db := testenv.Postgres(t)
+	return newSourceOn(t, testenv.Versions(t)[0], sql)
+}
+
+// newSourceOn is newSource on a server of a major version.
+func newSourceOn(t testing.TB, major int, sql string) *source {
+	t.Helper()
+	db := testenv.PostgresVersion(t, major)
 	s := &source{url: db.URL, tables: []string{"public.*"}, slot: "slot_" + db.Name}
 	if sql != "" {
 		s.exec(t, sql)
@@ -94,8 +100,10 @@ func wantText(t testing.TB, actions []waybill.Action, want ...string) {
 	}
 }
 
-func TestInsertUpdateDelete(t *testing.T) {
-	s := newSource(t, `create table customer (id int primary key, name text)`)
+func TestInsertUpdateDelete(t *testing.T) { testenv.EachVersion(t, testInsertUpdateDelete) }
+
+func testInsertUpdateDelete(t *testing.T, major int) {
+	s := newSourceOn(t, major, `create table customer (id int primary key, name text)`)
 	o := s.open(t, "")
 	s.exec(t, `insert into customer values (1, 'Ann'), (2, null)`)
 	s.exec(t, `begin; update customer set name = 'Bob' where id = 1; update customer set id = 3 where id = 2; delete from customer where id = 1; commit`)
