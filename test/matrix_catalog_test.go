@@ -3,6 +3,7 @@ package test
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -79,9 +80,9 @@ func (m *matrix) enumerate() {
 	m.types = append(m.types, modified...)
 	own := slices.Clone(ownTypes)
 	there := m.list(m.conn, "select extname::text from pg_extension")
-	for name, types := range extensions {
+	for _, name := range slices.Sorted(maps.Keys(extensions)) {
 		if slices.Contains(there, name) {
-			own = append(own, types...)
+			own = append(own, extensions[name]...)
 		} else {
 			m.t.Logf("NOT TESTED: types of extension %s, which PostgreSQL %d lacks here", name, m.major)
 		}

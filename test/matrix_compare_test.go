@@ -136,7 +136,7 @@ func (m *matrix) compare(when string) {
 				m.compareLite(where, x, table, want)
 				continue
 			}
-			m.compareRows(where, want, m.read(conns[x], table.name))
+			m.compareRows(where, want, m.read(conns[x], table.in(x.schema)))
 		}
 	}
 	for _, conn := range conns {
@@ -188,7 +188,7 @@ func (m *matrix) compareRows(where string, want, got grid) {
 func (m *matrix) holds(x *matrixTarget, n int) bool {
 	m.t.Helper()
 	query := "select count(*) from %s where n = " + itoa(n)
-	bin, txt := "bin.done", "txt.done_too"
+	bin, txt := x.schema+".done", x.schema+".done_too"
 	if x.path != "" {
 		bin, txt = "done", "done_too"
 	}

@@ -319,7 +319,7 @@ func (m *matrix) noForeignWrites() {
 		if x.path != "" {
 			table = "waybill_position"
 		}
-		if n := m.count(x, "select foreign_writes from "+table); n != 0 {
+		if n := m.count(x, fmt.Sprintf("select foreign_writes from %s where stream = '%s/%s'", table, x.pipeline, x.name)); n != 0 {
 			m.t.Errorf("%s/%s: %d changes did not find the rows that the stream had written", x.pipeline, x.name, n)
 		}
 	}
