@@ -48,29 +48,17 @@ type check struct {
 	conn             *pgx.Conn
 	server           server.Identity
 	stream, pipeline string
-	found            []waybill.Finding
-}
-
-func (c *check) good(format string, args ...any) {
-	c.found = append(c.found, waybill.Finding{OK: true, What: fmt.Sprintf(format, args...)})
-}
-
-func (c *check) bad(fix, format string, args ...any) {
-	c.found = append(c.found, waybill.Finding{What: fmt.Sprintf(format, args...), Fix: fix})
-}
-
-func (c *check) warn(fix, format string, args ...any) {
-	c.found = append(c.found, waybill.Finding{Warn: true, What: fmt.Sprintf(format, args...), Fix: fix})
+	found            server.Findings
 }
 
 func (c *check) checkServer(ctx context.Context) (bool, error) {
 	major := c.server.Version / 10000
 	if c.server.Version < minServerVersion {
-		c.bad("upgrade the server", "server is PostgreSQL %d, the outbox needs 13 or later", major)
+		c.found.Bad("upgrade the server", "server is PostgreSQL %d, the outbox needs 13 or later", major)
 		return false, nil
 	}
 	if c.server.Standby {
-		c.bad("point url at the primary (several hosts with target_session_attrs=read-write find it)", "server is a standby, where an outbox cannot be read")
+		c.found.Bad("point url at the primary (several hosts with target_session_attrs=read-write find it)", "server is a standby, where an outbox cannot be read")
 		return false, nil
 	}
 	var readOnly bool
@@ -79,10 +67,10 @@ func (c *check) checkServer(ctx context.Context) (bool, error) {
 	}
 	if readOnly {
 		fix, err := server.ReadOnlyFix(ctx, c.conn)
-		c.bad(fix, "transactions in database %s are read-only for role %s, so that nothing could be acknowledged", c.server.Database, c.server.Role)
+		c.found.Bad(fix, "transactions in database %s are read-only for role %s, so that nothing could be acknowledged", c.server.Database, c.server.Role)
 		return false, server.Classify(err, "read the source's settings")
 	}
-	c.good("server is a primary, PostgreSQL %d, database %s", major, c.server.Database)
+	c.found.Good("server is a primary, PostgreSQL %d, database %s", major, c.server.Database)
 	return true, nil
 }
 
@@ -95,7 +83,7 @@ func (c *check) checkClock(ctx context.Context) (bool, error) {
 	answered := time.Now()
 	off := max(asked.Sub(there), there.Sub(answered), 0)
 	if off > clockTolerance {
-		c.warn("synchronise the clocks of both hosts", "the source's clock differs from this host's by %v; times and lags will look wrong", off.Round(time.Second))
+		c.found.Warn("synchronise the clocks of both hosts", "the source's clock differs from this host's by %v; times and lags will look wrong", off.Round(time.Second))
 	}
 	return true, nil
 }
@@ -106,7 +94,7 @@ func (c *check) checkDurability(ctx context.Context) (bool, error) {
 		return false, server.Classify(err, "read the source's settings")
 	}
 	if !on {
-		c.warn("alter system set fsync = on; select pg_reload_conf()", "the source runs with fsync off: a crash may take back what was handed on")
+		c.found.Warn("alter system set fsync = on; select pg_reload_conf()", "the source runs with fsync off: a crash may take back what was handed on")
 	}
 	return true, nil
 }
@@ -119,10 +107,10 @@ func (c *check) checkInstalled(ctx context.Context) (bool, error) {
 			return false, server.Classify(err, "look at the privileges of "+c.server.Role)
 		}
 		if fix != "" {
-			c.bad(fix, "no outbox is installed in database %s, and role %s may not install it", c.server.Database, c.server.Role)
+			c.found.Bad(fix, "no outbox is installed in database %s, and role %s may not install it", c.server.Database, c.server.Role)
 			return false, nil
 		}
-		c.bad(install, "no outbox is installed in database %s", c.server.Database)
+		c.found.Bad(install, "no outbox is installed in database %s", c.server.Database)
 		return false, nil
 	}
 	var may bool
@@ -130,7 +118,7 @@ func (c *check) checkInstalled(ctx context.Context) (bool, error) {
 		return false, server.Classify(err, "look at schema waybill")
 	}
 	if !may {
-		c.bad(c.grants(), "role %s may not use schema waybill", c.server.Role)
+		c.found.Bad(c.grants(), "role %s may not use schema waybill", c.server.Role)
 		return false, nil
 	}
 	var format string
@@ -141,10 +129,10 @@ func (c *check) checkInstalled(ctx context.Context) (bool, error) {
 	case err != nil && !errors.Is(err, pgx.ErrNoRows):
 		return false, server.Classify(err, "read the outbox's format")
 	case format != outboxFormat:
-		c.bad("use the version of waybill that installed it", "the outbox has format %q, this version reads format %s", format, outboxFormat)
+		c.found.Bad("use the version of waybill that installed it", "the outbox has format %q, this version reads format %s", format, outboxFormat)
 		return false, nil
 	}
-	c.good("the outbox is installed, format %s", format)
+	c.found.Good("the outbox is installed, format %s", format)
 	return true, nil
 }
 
@@ -183,10 +171,10 @@ func (c *check) checkPrivileges(ctx context.Context) (bool, error) {
 			}
 			fix += fmt.Sprintf("; grant execute on function pg_logical_emit_message(%s) to %s", signature, server.Quote(c.server.Role))
 		}
-		c.bad(fix, "role %s lacks %s", c.server.Role, strings.Join(missing, ", "))
+		c.found.Bad(fix, "role %s lacks %s", c.server.Role, strings.Join(missing, ", "))
 		return false, nil
 	}
-	c.good("role %s has the privileges to read the outbox", c.server.Role)
+	c.found.Good("role %s has the privileges to read the outbox", c.server.Role)
 	return true, nil
 }
 
@@ -199,7 +187,7 @@ func (c *check) checkTriggers(ctx context.Context) (bool, error) {
 		return false, server.Classify(err, "look at the outbox's triggers")
 	}
 	if n != 2 {
-		c.bad("alter table waybill.outbox_0 enable always trigger outbox_draw; alter table waybill.outbox_1 enable always trigger outbox_draw",
+		c.found.Bad("alter table waybill.outbox_0 enable always trigger outbox_draw; alter table waybill.outbox_1 enable always trigger outbox_draw",
 			"a trigger of the outbox is missing or disabled: what is emitted would not be seen")
 	}
 	return true, nil
@@ -213,12 +201,12 @@ func (c *check) checkConsumer(ctx context.Context) (bool, error) {
 	err := c.conn.QueryRow(ctx, `select seq, updated_at from waybill.consumer where name = $1`, c.stream).Scan(&seq, &at)
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
-		c.warn("waybill outbox install "+c.pipeline,
+		c.found.Warn("waybill outbox install "+c.pipeline,
 			"consumer %s is not registered yet: it will begin at the oldest action that is then retained", c.stream)
 	case err != nil:
 		return false, server.Classify(err, "read consumer "+c.stream)
 	default:
-		c.good("consumer %s is registered and has acknowledged %s", c.stream, server.Count(int(seq), "action"))
+		c.found.Good("consumer %s is registered and has acknowledged %s", c.stream, server.Count(int(seq), "action"))
 	}
 	return true, nil
 }

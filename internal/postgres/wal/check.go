@@ -39,29 +39,17 @@ type check struct {
 	conn              *sideConn
 	slot, publication string
 	exists            bool // the slot
-	found             []waybill.Finding
-}
-
-func (c *check) good(format string, args ...any) {
-	c.found = append(c.found, waybill.Finding{OK: true, What: fmt.Sprintf(format, args...)})
-}
-
-func (c *check) bad(fix, format string, args ...any) {
-	c.found = append(c.found, waybill.Finding{What: fmt.Sprintf(format, args...), Fix: fix})
-}
-
-func (c *check) warn(fix, format string, args ...any) {
-	c.found = append(c.found, waybill.Finding{Warn: true, What: fmt.Sprintf(format, args...), Fix: fix})
+	found             server.Findings
 }
 
 func (c *check) server(ctx context.Context) (bool, error) {
 	s := c.conn.identity
 	switch {
 	case s.Version < minServerVersion:
-		c.bad("upgrade the server", "server is PostgreSQL %d, reading its log needs 13 or later", s.Version/10000)
+		c.found.Bad("upgrade the server", "server is PostgreSQL %d, reading its log needs 13 or later", s.Version/10000)
 		return false, nil
 	case s.Standby:
-		c.bad("point url at the primary (several hosts with target_session_attrs=read-write find it)", "server is a standby, whose log is not read")
+		c.found.Bad("point url at the primary (several hosts with target_session_attrs=read-write find it)", "server is a standby, whose log is not read")
 		return false, nil
 	}
 	var (
@@ -72,12 +60,12 @@ func (c *check) server(ctx context.Context) (bool, error) {
 		return false, err
 	}
 	if level != "logical" {
-		c.bad("ALTER SYSTEM SET wal_level = logical; then restart the server", "wal_level is %s, so that the log cannot be decoded", level)
+		c.found.Bad("ALTER SYSTEM SET wal_level = logical; then restart the server", "wal_level is %s, so that the log cannot be decoded", level)
 	} else {
-		c.good("server is a primary, PostgreSQL %d, database %s, wal_level logical", s.Version/10000, s.Database)
+		c.found.Good("server is a primary, PostgreSQL %d, database %s, wal_level logical", s.Version/10000, s.Database)
 	}
 	if !fsync {
-		c.warn("ALTER SYSTEM SET fsync = on; SELECT pg_reload_conf();", "the source runs with fsync off: a crash may take back what was handed on")
+		c.found.Warn("ALTER SYSTEM SET fsync = on; SELECT pg_reload_conf();", "the source runs with fsync off: a crash may take back what was handed on")
 	}
 	return true, nil
 }
@@ -88,10 +76,10 @@ func (c *check) role(ctx context.Context) (bool, error) {
 		return false, err
 	}
 	if !may {
-		c.bad(replicationSQL(c.conn.identity.Role), "role %s may not replicate", c.conn.identity.Role)
+		c.found.Bad(replicationSQL(c.conn.identity.Role), "role %s may not replicate", c.conn.identity.Role)
 		return true, nil
 	}
-	c.good("role %s may replicate", c.conn.identity.Role)
+	c.found.Good("role %s may replicate", c.conn.identity.Role)
 	return true, nil
 }
 
@@ -108,11 +96,11 @@ func (c *check) room(ctx context.Context) (bool, error) {
 		return false, err
 	}
 	if !c.exists && slots >= maxSlots {
-		c.bad(fmt.Sprintf("ALTER SYSTEM SET max_replication_slots = %d; then restart the server (or drop a slot that nobody needs)", maxSlots+5),
+		c.found.Bad(fmt.Sprintf("ALTER SYSTEM SET max_replication_slots = %d; then restart the server (or drop a slot that nobody needs)", maxSlots+5),
 			"all %d replication slots of the server are taken", maxSlots)
 	}
 	if !active && senders >= maxSenders {
-		c.bad(fmt.Sprintf("ALTER SYSTEM SET max_wal_senders = %d; then restart the server", maxSenders+5),
+		c.found.Bad(fmt.Sprintf("ALTER SYSTEM SET max_wal_senders = %d; then restart the server", maxSenders+5),
 			"all %d senders of the server (max_wal_senders) are busy", maxSenders)
 	}
 	return true, nil
@@ -120,7 +108,7 @@ func (c *check) room(ctx context.Context) (bool, error) {
 
 func (c *check) slotState(ctx context.Context) (bool, error) {
 	if !c.exists {
-		c.warn("waybill outbox install "+c.o.stream.Pipeline(), "slot %s is not there yet: the pipeline will begin with what commits after it was made", c.slot)
+		c.found.Warn("waybill outbox install "+c.o.stream.Pipeline(), "slot %s is not there yet: the pipeline will begin with what commits after it was made", c.slot)
 		return true, nil
 	}
 	var (
@@ -137,25 +125,25 @@ from pg_replication_slots s left join pg_stat_activity a on a.pid = s.active_pid
 	}
 	switch {
 	case plugin != "pgoutput":
-		c.bad("configure another slot", "slot %s is one of plug-in %s, not pgoutput", c.slot, plugin)
+		c.found.Bad("configure another slot", "slot %s is one of plug-in %s, not pgoutput", c.slot, plugin)
 		return false, nil
 	case status == "lost":
-		c.bad(c.o.stream.StartOver(), "%s", gaveUp(c.slot, lost))
+		c.found.Bad(c.o.stream.StartOver(), "%s", gaveUp(c.slot, lost))
 		return false, nil
 	case status == "unreserved":
-		c.warn("start the pipeline, or raise max_slot_wal_keep_size", "the server is about to give up the log of slot %s", c.slot)
+		c.found.Warn("start the pipeline, or raise max_slot_wal_keep_size", "the server is about to give up the log of slot %s", c.slot)
 	}
 	if pid != 0 && client != c.o.side.name {
-		c.bad(fmt.Sprintf("end that session: SELECT pg_terminate_backend(%d); (or configure another slot)", pid), "slot %s is in use by session %d (%s)", c.slot, pid, client)
+		c.found.Bad(fmt.Sprintf("end that session: SELECT pg_terminate_backend(%d); (or configure another slot)", pid), "slot %s is in use by session %d (%s)", c.slot, pid, client)
 		return true, nil
 	}
-	c.good("slot %s is there, wal_status %s, keeps %d MiB of log", c.slot, status, kept>>20)
+	c.found.Good("slot %s is there, wal_status %s, keeps %d MiB of log", c.slot, status, kept>>20)
 	return true, nil
 }
 
 func (c *check) published(ctx context.Context) (bool, error) {
 	if c.o.opts.Outbox && !c.conn.identity.Outbox {
-		c.bad("waybill outbox install "+c.o.stream.Pipeline(), "no outbox is installed in database %s", c.conn.identity.Database)
+		c.found.Bad("waybill outbox install "+c.o.stream.Pipeline(), "no outbox is installed in database %s", c.conn.identity.Database)
 		return false, nil
 	}
 	var exists bool
@@ -173,7 +161,7 @@ func (c *check) published(ctx context.Context) (bool, error) {
 			met = met || matches(one, t.String())
 		}
 		if !met {
-			c.warn("correct tables in the configuration", "no table is called %s", pattern)
+			c.found.Warn("correct tables in the configuration", "no table is called %s", pattern)
 		}
 	}
 	var lacking, foreign []string
@@ -188,18 +176,18 @@ func (c *check) published(ctx context.Context) (bool, error) {
 	}
 	if !exists {
 		if c.exists {
-			c.bad(c.o.stream.StartOver(), "publication %s is not there, though the slot is: what changed since it went cannot be read", c.publication)
+			c.found.Bad(c.o.stream.StartOver(), "publication %s is not there, though the slot is: what changed since it went cannot be read", c.publication)
 		} else if len(foreign) > 0 {
-			c.bad("run as a superuser: "+c.o.createSQL(c.conn, c.publication, lacking)+";",
+			c.found.Bad("run as a superuser: "+c.o.createSQL(c.conn, c.publication, lacking)+";",
 				"role %s may not publish %s, which it does not own", c.conn.identity.Role, strings.Join(foreign, ", "))
 		}
 		return true, nil
 	}
 	if len(lacking) > 0 {
-		c.bad(addSQL(c.publication, lacking)+";", "publication %s lacks %s, so that changes there are not in the log", c.publication, strings.Join(lacking, ", "))
+		c.found.Bad(addSQL(c.publication, lacking)+";", "publication %s lacks %s, so that changes there are not in the log", c.publication, strings.Join(lacking, ", "))
 		return true, nil
 	}
-	c.good("publication %s has %s", c.publication, server.Count(len(tables), "table"))
+	c.found.Good("publication %s has %s", c.publication, server.Count(len(tables), "table"))
 	return true, nil
 }
 
@@ -229,17 +217,17 @@ func (c *check) identities(ctx context.Context) (bool, error) {
 		}
 		switch {
 		case identity != "f" && slices.Contains(c.o.opts.Whole, t.String()):
-			c.bad(fmt.Sprintf("ALTER TABLE %s REPLICA IDENTITY FULL;", t.quoted()),
+			c.found.Bad(fmt.Sprintf("ALTER TABLE %s REPLICA IDENTITY FULL;", t.quoted()),
 				"table %s has not replica identity full, so that mapping.%[1]s.where cannot tell a row that leaves it", t)
 		case identity == "f" && !unique:
-			c.warn(fmt.Sprintf("ALTER TABLE %s ADD PRIMARY KEY (…);", t.quoted()),
+			c.found.Warn(fmt.Sprintf("ALTER TABLE %s ADD PRIMARY KEY (…);", t.quoted()),
 				"table %s has no key: a target refuses its updates and deletes, unless it has a unique key that they hold", t)
 		case identity == "f", identity == "d" && primary, identity == "i" && index:
 		case primary:
-			c.bad(fmt.Sprintf("ALTER TABLE %s REPLICA IDENTITY DEFAULT;", t.quoted()),
+			c.found.Bad(fmt.Sprintf("ALTER TABLE %s REPLICA IDENTITY DEFAULT;", t.quoted()),
 				"table %s has no replica identity: its updates and deletes are refused at the source", t)
 		default:
-			c.bad(fmt.Sprintf("ALTER TABLE %s ADD PRIMARY KEY (…); (or ALTER TABLE %[1]s REPLICA IDENTITY FULL; where the target has a unique key)", t.quoted()),
+			c.found.Bad(fmt.Sprintf("ALTER TABLE %s ADD PRIMARY KEY (…); (or ALTER TABLE %[1]s REPLICA IDENTITY FULL; where the target has a unique key)", t.quoted()),
 				"table %s has no key: its updates and deletes are refused at the source", t)
 		}
 	}
@@ -270,7 +258,7 @@ func (c *check) generated(ctx context.Context) (bool, error) {
 		}
 	}
 	if len(left) > 0 {
-		c.warn("generate them at the target too", "generated columns are not in the log of PostgreSQL %d: %s", c.conn.identity.Version/10000, strings.Join(left, ", "))
+		c.found.Warn("generate them at the target too", "generated columns are not in the log of PostgreSQL %d: %s", c.conn.identity.Version/10000, strings.Join(left, ", "))
 	}
 	return true, nil
 }

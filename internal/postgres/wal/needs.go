@@ -60,11 +60,11 @@ func (c *check) ownSchema(ctx context.Context) (bool, error) {
 	s := c.conn.identity
 	switch {
 	case !schema && !makes:
-		c.bad(ownSchemaSQL(s.Database, s.Role), "role %s may not make schema waybill in database %s, where the slot is registered", s.Role, s.Database)
+		c.found.Bad(ownSchemaSQL(s.Database, s.Role), "role %s may not make schema waybill in database %s, where the slot is registered", s.Role, s.Database)
 	case schema && !table && (!enters || !creates):
-		c.bad(useSchemaSQL(s.Role), "role %s may not make table waybill.slot, where the slot is registered", s.Role)
+		c.found.Bad(useSchemaSQL(s.Role), "role %s may not make table waybill.slot, where the slot is registered", s.Role)
 	case table && (!enters || !writes):
-		c.bad(slotTableGrantSQL(s.Role), "role %s may not write to table waybill.slot, where the slot is registered", s.Role)
+		c.found.Bad(slotTableGrantSQL(s.Role), "role %s may not write to table waybill.slot, where the slot is registered", s.Role)
 	}
 	return true, nil
 }
