@@ -26,8 +26,10 @@ var queueBreakages = []breakage{
 		narrow.queue += ", max_bytes: 1MiB"
 		e := start(s.t, broken, "run", "-f", s.write("state", narrow))
 		eventually(s.t, "the queue is full", func() bool { return e.ended() || strings.Contains(e.out.String(), "is full") })
-		e.signal(sigterm)
-		e.want(128 + int(sigterm))
+		_ = e.cmd.Process.Signal(sigterm) // a broken one may be gone
+		if complaint := e.unless(128 + int(sigterm)); complaint != "" {
+			return complaint
+		}
 		return s.finish("")
 	}},
 	// Out of the queue: the target takes nothing more, and the queue forgets.
@@ -35,7 +37,9 @@ var queueBreakages = []breakage{
 		mend := s.refuseCity()
 		s.load(&judge.Workload{Sessions: 1, Actions: 60, Seed: 1})
 		s.relayAll()
-		start(s.t, broken, "run", "-f", s.write("state", s.plan().consume()), "--until-caught-up").want(1)
+		if complaint := start(s.t, broken, "run", "-f", s.write("state", s.plan().consume()), "--until-caught-up").unless(1); complaint != "" {
+			return complaint
+		}
 		mend()
 		return s.finish("")
 	}},
@@ -49,7 +53,9 @@ var queueBreakages = []breakage{
 	{fault.PurgeUnacked, queuedTwo, func(s *scenario, broken string) string {
 		mend := s.refuseCity()
 		s.load(&judge.Workload{Sessions: 1, Actions: 60, Seed: 1})
-		s.catchUp(broken).want(1)
+		if complaint := s.catchUp(broken).unless(1); complaint != "" {
+			return complaint
+		}
 		mend()
 		return s.finish("")
 	}},
@@ -84,7 +90,9 @@ func (s *scenario) relayAll() {
 func (s *scenario) killRelay(faults string) string {
 	s.t.Helper()
 	s.load(&judge.Workload{Sessions: 2, Actions: 20, Seed: 1, Upserts: true})
-	start(s.t, faults, "run", "-f", s.write("state", s.plan().relay())).want(killed)
+	if complaint := start(s.t, faults, "run", "-f", s.write("state", s.plan().relay())).unless(killed); complaint != "" {
+		return complaint
+	}
 	return s.finish("")
 }
 

@@ -32,20 +32,22 @@ var breakages = []breakage{
 	{fault.AckEarly, pureOrLog, func(s *scenario, broken string) string {
 		mend := s.refuseCity()
 		s.load(&judge.Workload{Sessions: 1, Actions: 60, Seed: 1})
-		s.catchUp(broken).want(1)
+		if complaint := s.catchUp(broken).unless(1); complaint != "" {
+			return complaint
+		}
 		mend()
 		return s.finish("")
 	}},
 	{fault.PositionApart, pureOrLog, func(s *scenario, broken string) string {
 		s.load(&judge.Workload{Sessions: 2, Actions: 20, Seed: 1, Upserts: true})
-		if complaint := s.killedAt("write.position:2", broken); complaint != "" {
+		if complaint := s.run(faults(broken, "kill:write.position:2")).unless(killed); complaint != "" {
 			return complaint
 		}
 		return s.finish("")
 	}},
 	{fault.PositionFirst, pureOrLog, func(s *scenario, broken string) string {
 		s.load(&judge.Workload{Sessions: 2, Actions: 20, Seed: 1, Upserts: true})
-		if complaint := s.killedAt("write.data:2", broken); complaint != "" {
+		if complaint := s.run(faults(broken, "kill:write.data:2")).unless(killed); complaint != "" {
 			return complaint
 		}
 		return s.finish("")
@@ -59,7 +61,7 @@ var breakages = []breakage{
 	}},
 	{fault.SplitAction, pureOrLog, func(s *scenario, broken string) string {
 		s.load(&judge.Workload{Sessions: 2, Actions: 20, Seed: 1})
-		if complaint := s.killedAt("write.position:2", broken); complaint != "" {
+		if complaint := s.run(faults(broken, "kill:write.position:2")).unless(killed); complaint != "" {
 			return complaint
 		}
 		if v := s.judge(); v.Torn > 0 {
@@ -82,7 +84,9 @@ var breakages = []breakage{
 		one.touch(7, 1)
 		two.touch(5, 1)
 		two.commit()
-		s.catchUp(broken).want(0)
+		if complaint := s.catchUp(broken).unless(0); complaint != "" {
+			return complaint
+		}
 		one.commit()
 		return s.finish(broken)
 	}},
@@ -100,14 +104,17 @@ var breakages = []breakage{
 	}},
 	{fault.PurgeUnacked, pure, func(s *scenario, broken string) string {
 		stats := s.load(&judge.Workload{Sessions: 2, Actions: 20, Seed: 1})
-		fast := s.beside("fast")
+		fast, complaint := s.beside("fast"), ""
 		if s.combo.source == postgres {
-			start(s.t, faults(broken, "kill:purge.before:4"), "run", "-f", fast).want(killed)
+			complaint = start(s.t, faults(broken, "kill:purge.before:4"), "run", "-f", fast).unless(killed)
 		} else {
-			start(s.t, broken, "run", "-f", fast, "--until-caught-up").want(0)
+			complaint = start(s.t, broken, "run", "-f", fast, "--until-caught-up").unless(0)
 		}
 		if stats.Committed == 0 {
 			s.t.Fatal("nothing was written")
+		}
+		if complaint != "" {
+			return complaint
 		}
 		return s.finish("")
 	}},
@@ -176,13 +183,12 @@ func (s *scenario) finish(faults string) string {
 	return ""
 }
 
-// killedAt runs the engine until it is killed at the nth passing of a point. A broken engine may
-// stop before it gets there: that is a complaint, too.
-func (s *scenario) killedAt(point, broken string) (complaint string) {
-	s.t.Helper()
-	e := s.run(faults(broken, "kill:"+point))
-	if code := e.end(); code != killed {
-		return fmt.Sprintf("exit %d before %s: %s", code, point, e.tail())
+// unless waits for the process and complains where it did not end like this. A broken engine may stop
+// before it gets to where it is to be killed, or later.
+func (e *engine) unless(code int) (complaint string) {
+	e.t.Helper()
+	if got := e.end(); got != code {
+		return fmt.Sprintf("ended with %d, not %d: %s", got, code, e.tail())
 	}
 	return ""
 }
@@ -227,8 +233,11 @@ func unflushed(s *scenario, broken string) string {
 	s.load(&judge.Workload{Sessions: 1, Actions: 10, Seed: 1})
 	s.catchUp("").want(0)
 	e := s.run(faults(broken, "kill:write.committed"))
+	s.carries(e) // so that the crash comes before the server writes its log by itself
 	s.load(&judge.Workload{Sessions: 1, Actions: 1, Seed: 3})
-	e.want(killed)
+	if complaint := e.unless(killed); complaint != "" {
+		return complaint
+	}
 	crash(s.t, cluster, s.source)
 	return s.finish("")
 }
