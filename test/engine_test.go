@@ -81,7 +81,12 @@ func (e *engine) end() int {
 	select {
 	case <-e.done:
 	case <-limit.C:
-		e.t.Fatalf("waybill %s did not end within %v:\n%s", e.args, patience, e.tail())
+		_ = e.cmd.Process.Signal(syscall.SIGQUIT) // where it hangs
+		select {
+		case <-e.done:
+		case <-time.After(patience):
+		}
+		e.t.Fatalf("waybill %s did not end within %v:\n%s", e.args, patience, e.out.String())
 	}
 	status := e.cmd.ProcessState.Sys().(syscall.WaitStatus)
 	if status.Signaled() {

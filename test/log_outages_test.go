@@ -214,7 +214,7 @@ func (o *outages) fullDisk() []func(l *lane) {
 	o.t.Helper()
 	dir := filepath.Join(o.t.TempDir(), "small")
 	for _, d := range []string{filepath.Dir(filepath.Dir(dir)), filepath.Dir(dir), dir} {
-		if err := errors.Join(os.MkdirAll(d, 0o755), os.Chmod(d, 0o755)); err != nil { //nolint:gosec // the server's user has to get in
+		if err := errors.Join(os.MkdirAll(d, 0o755), os.Chmod(d, 0o755)); err != nil { // the server's user has to get in
 			o.t.Fatal(err)
 		}
 	}
