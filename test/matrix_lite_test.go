@@ -42,7 +42,8 @@ func (m *matrix) liteColumns(table string) []liteColumn {
 		var c liteColumn
 		c.name, c.base, _ = strings.Cut(s, "|")
 		name, args, _ := strings.Cut(c.base, "(")
-		precision, _ := strconv.Atoi(strings.TrimRight(strings.Split(args, ",")[0], ")"))
+		var precision, scale int
+		_, _ = fmt.Sscanf(args, "%d,%d", &precision, &scale)
 		switch {
 		case strings.HasSuffix(c.base, "[]"):
 			c.declared, c.family = "TEXT", "array"
@@ -50,7 +51,7 @@ func (m *matrix) liteColumns(table string) []liteColumn {
 			c.declared, c.family = "INTEGER", "integer"
 		case name == "real", name == "double precision":
 			c.declared, c.family = "REAL", name
-		case name == "numeric" && precision > 0 && precision <= 15:
+		case name == "numeric" && precision > 0 && precision <= 15 && scale <= 300 && precision-scale <= 300:
 			c.declared, c.family = "NUMERIC("+args, "number"
 		case name == "boolean":
 			c.declared, c.family = "BOOLEAN", name

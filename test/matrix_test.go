@@ -146,7 +146,7 @@ func (m *matrix) fatal(e *engine, format string, args ...any) {
 func (m *matrix) arrives(e *engine, n int) {
 	m.t.Helper()
 	m.exec(m.conn, fmt.Sprintf("insert into bin.done values (%d); insert into txt.done_too values (%[1]d)", n))
-	ctx, cancel := context.WithTimeout(context.Background(), 2*patience)
+	ctx, cancel := context.WithTimeout(context.Background(), 4*patience)
 	defer cancel()
 	for _, target := range m.targets {
 		for !m.holds(target, n) {

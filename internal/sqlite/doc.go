@@ -61,15 +61,17 @@
 // A table that is made here (TargetOptions.Create) declares its columns so that every value of the
 // source's type is kept exactly:
 //
-//	smallint, integer, bigint, oid    INTEGER
+//	smallint, integer, bigint, oid    INTEGER, so xid and cid
 //	real, double precision            REAL; NaN, Infinity and -Infinity as text; -0 becomes 0
-//	numeric(p,s), p at most 15        NUMERIC(p,s): the number, without zeros at its end
+//	numeric(p,s), p at most 15        NUMERIC(p,s): the number, without zeros at its end; s and p-s at most 300
 //	numeric with more digits or any   TEXT, the digits as they are
 //	boolean                           BOOLEAN, 1 or 0
 //	bytea                             BLOB
 //	json, jsonb                       TEXT, the document as it is written; the document null is refused
-//	timestamp with time zone          TEXT, RFC 3339 in UTC with microseconds
-//	arrays                            TEXT, a JSON array
+//	timestamp with time zone          TEXT, RFC 3339 in UTC with microseconds, or as PostgreSQL shows it
+//	                                  where that has no form for it (infinity, BC, years past 9999)
+//	arrays                            TEXT, a JSON array, or as PostgreSQL shows it where that would not
+//	                                  say all (lower bounds, dimensions of json arrays)
 //	anything else                     TEXT, as PostgreSQL shows it
 //
 // A domain is declared as the type under it. Tables that are there may be declared otherwise: then the

@@ -13,12 +13,19 @@ type sourceType waybill.TypeParts
 // typeOf reads the type of a column; of a type of the user's own, the one that it is read as.
 func typeOf(c *waybill.SchemaColumn) sourceType { return sourceType(c.Parts()) }
 
-// exactDigits is how many decimal digits always come back from a number that SQLite holds as a float.
-const exactDigits = 15
+// exactDigits is how many decimal digits always come back from a number that SQLite holds as a float,
+// if it lies between ten to the exactPower and one over that.
+const (
+	exactDigits = 15
+	exactPower  = 300
+)
 
-// wide: a decimal type whose numbers may have more digits than a float keeps.
+// wide: a decimal type whose numbers may have more digits than a float keeps, or may be beyond them.
 func (t sourceType) wide() bool {
-	return (t.Name == "numeric" || t.Name == "decimal") && (len(t.Args) == 0 || t.Args[0] > exactDigits)
+	if t.Name != "numeric" && t.Name != "decimal" {
+		return false
+	}
+	return len(t.Args) == 0 || t.Args[0] > exactDigits || t.scale() > exactPower || t.Args[0]-t.scale() > exactPower
 }
 
 // declared is what a column of the PostgreSQL type is declared as; see the package documentation. Short
