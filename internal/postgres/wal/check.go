@@ -191,10 +191,37 @@ func (c *check) published(ctx context.Context) (bool, error) {
 	return true, nil
 }
 
-const identitiesSQL = `select c.relreplident::text, exists (select from pg_index i where i.indrelid = c.oid and i.indisprimary),
+// identitiesSQL looks at a table, or at the partitions that hold its rows: theirs count. A deferrable
+// primary key identifies nothing.
+const identitiesSQL = `select n.nspname::text, c.relname::text, c.relreplident::text,
+  exists (select from pg_index i where i.indrelid = c.oid and i.indisprimary and i.indimmediate),
   exists (select from pg_index i where i.indrelid = c.oid and i.indisreplident),
   exists (select from pg_index i where i.indrelid = c.oid and i.indisunique and i.indisvalid and i.indpred is null and i.indexprs is null)
-from pg_class c where c.oid = $1::text::regclass`
+from pg_class c join pg_namespace n on n.oid = c.relnamespace
+where c.relkind = 'r' and (c.oid = $1::text::regclass or c.oid in (select relid from pg_partition_tree($1::text::regclass))) order by 1, 2`
+
+// identity is what PostgreSQL tells a table's rows apart by.
+type identity struct {
+	table
+	kind                   string // relreplident
+	primary, index, unique bool
+}
+
+// keyless: the server refuses the table's updates and deletes once it is published.
+func (i identity) keyless() bool {
+	return !(i.kind == "f" || i.kind == "d" && i.primary || i.kind == "i" && i.index)
+}
+
+func (o *Reader) identities(ctx context.Context, c *sideConn, of string) ([]identity, error) {
+	rows, err := c.Query(ctx, identitiesSQL, of)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (i identity, err error) {
+		err = row.Scan(&i.schema, &i.name, &i.kind, &i.primary, &i.index, &i.unique)
+		return i, err
+	})
+}
 
 // identities looks for tables whose updates and deletes the server would refuse once they are
 // published.
@@ -207,31 +234,33 @@ func (c *check) identities(ctx context.Context) (bool, error) {
 		return false, err
 	}
 	for _, t := range tables {
-		var (
-			identity               string
-			primary, index, unique bool
-		)
-		err := c.conn.QueryRow(ctx, identitiesSQL, t.quoted()).Scan(&identity, &primary, &index, &unique)
+		found, err := c.o.identities(ctx, c.conn, t.quoted())
 		if err != nil {
 			return false, err
 		}
-		switch {
-		case identity != "f" && slices.Contains(c.o.opts.Whole, t.String()):
-			c.found.Bad(fmt.Sprintf("ALTER TABLE %s REPLICA IDENTITY FULL;", t.quoted()),
-				"table %s has not replica identity full, so that mapping.%[1]s.where cannot tell a row that leaves it", t)
-		case identity == "f" && !unique:
-			c.found.Warn(fmt.Sprintf("ALTER TABLE %s ADD PRIMARY KEY (…);", t.quoted()),
-				"table %s has no key: a target refuses its updates and deletes, unless it has a unique key that they hold", t)
-		case identity == "f", identity == "d" && primary, identity == "i" && index:
-		case primary:
-			c.found.Bad(fmt.Sprintf("ALTER TABLE %s REPLICA IDENTITY DEFAULT;", t.quoted()),
-				"table %s has no replica identity: its updates and deletes are refused at the source", t)
-		default:
-			c.found.Bad(fmt.Sprintf("ALTER TABLE %s ADD PRIMARY KEY (…); (or ALTER TABLE %[1]s REPLICA IDENTITY FULL; where the target has a unique key)", t.quoted()),
-				"table %s has no key: its updates and deletes are refused at the source", t)
+		for _, i := range found {
+			c.identity(i, slices.Contains(c.o.opts.Whole, t.String()))
 		}
 	}
 	return true, nil
+}
+
+func (c *check) identity(t identity, whole bool) {
+	switch {
+	case t.kind != "f" && whole:
+		c.found.Bad(fmt.Sprintf("ALTER TABLE %s REPLICA IDENTITY FULL;", t.quoted()),
+			"table %s has not replica identity full, so that mapping.%[1]s.where cannot tell a row that leaves it", t)
+	case t.kind == "f" && !t.unique:
+		c.found.Warn(fmt.Sprintf("ALTER TABLE %s ADD PRIMARY KEY (…);", t.quoted()),
+			"table %s has no key: a target refuses its updates and deletes, unless it has a unique key that they hold", t)
+	case !t.keyless():
+	case t.primary:
+		c.found.Bad(fmt.Sprintf("ALTER TABLE %s REPLICA IDENTITY DEFAULT;", t.quoted()),
+			"table %s has no replica identity: its updates and deletes are refused at the source", t)
+	default:
+		c.found.Bad(fmt.Sprintf("ALTER TABLE %s ADD PRIMARY KEY (…); (or ALTER TABLE %[1]s REPLICA IDENTITY FULL; where the target has a unique key)", t.quoted()),
+			"table %s has no key: its updates and deletes are refused at the source", t)
+	}
 }
 
 // generated tells which columns the log leaves out.

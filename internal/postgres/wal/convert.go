@@ -48,6 +48,7 @@ type relation struct {
 	key     []int // columns of the key; empty: all that are not null
 	outbox  *outboxColumns
 	foreign bool // a table that is not asked for
+	partial bool // an old row may hold the key alone, though the identity is full
 	seen    bool // described in a transaction that the target has
 }
 
@@ -68,10 +69,13 @@ func (r *relation) change(a *arena, op waybill.Op, oldKind byte, old, fresh []pg
 		if len(old) != n {
 			return c, fmt.Errorf("an old row of %s has %d columns, %d were announced", c.Entity, len(old), n)
 		}
-		if oldKind == 'O' {
-			c.Before = r.row(a, old)
-		} else {
+		switch {
+		case oldKind != 'O':
 			c.Key = r.keyOf(a, old)
+		case r.partial:
+			c.Key = r.pick(a, r.row(a, old))
+		default:
+			c.Before = r.row(a, old)
 		}
 	}
 	if c.Key == nil {

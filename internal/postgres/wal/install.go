@@ -120,6 +120,31 @@ func (o *Reader) publish(ctx context.Context, c *sideConn, publication string) e
 	if _, err := c.Exec(ctx, sql); err != nil {
 		return denied(err, "make publication "+publication, sql+";")
 	}
+	return o.warnKeyless(ctx, c, lacking)
+}
+
+// warnKeyless tells of tables that the server does not let change any more, now that they are
+// published.
+func (o *Reader) warnKeyless(ctx context.Context, c *sideConn, tables []string) error {
+	if o.opts.Outbox {
+		return nil
+	}
+	var keyless []string
+	for _, t := range tables {
+		found, err := o.identities(ctx, c, t)
+		if err != nil {
+			return server.Classify(err, "look at the identity of "+t)
+		}
+		for _, i := range found {
+			if i.keyless() {
+				keyless = append(keyless, i.quoted())
+			}
+		}
+	}
+	if len(keyless) > 0 {
+		o.log.Warn("tables without a key are published: PostgreSQL refuses their updates and deletes from now on; "+
+			"add primary keys, or ALTER TABLE … REPLICA IDENTITY FULL", "tables", strings.Join(keyless, ", "))
+	}
 	return nil
 }
 

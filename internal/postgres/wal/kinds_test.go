@@ -2,6 +2,7 @@ package wal
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/waybill-data/waybill"
@@ -63,6 +64,32 @@ func testGenerated(t *testing.T, major int) {
 		if got := len(c.Schema.Columns); got != len(c.Row) {
 			t.Errorf("the schema has %d columns, the row %d", got, len(c.Row))
 		}
+	}
+}
+
+// TestPartialIdentity: the partitions, which did not get the partitioned table's replica identity
+// full, log keys alone. What is not known of an old row is not null.
+func TestPartialIdentity(t *testing.T) {
+	s := newSource(t, `create table part (id int primary key, v text) partition by range (id);
+create table part_1 partition of part for values from (0) to (10); create table part_2 partition of part for values from (10) to (20);
+alter table part replica identity full; alter table part_2 replica identity full`)
+	o := s.new(func(opts *Options) { opts.Whole = []string{"public.part"} })
+	t.Cleanup(func() { _ = o.Close() })
+	text, _ := findings(t, o)
+	wantWords(t, text, `table public.part_1 has not replica identity full`, `ALTER TABLE "public"."part_1" REPLICA IDENTITY FULL;`)
+	pgtest.Open(t, o, "")
+	s.exec(t, `insert into part values (1, 'a'), (11, 'a')`)
+	s.exec(t, `begin; update part set id = id + 1; delete from part; commit`)
+	s.exec(t, `alter table part_1 replica identity full; alter table part replica identity default; alter table part replica identity full`)
+	s.exec(t, `insert into part values (1, 'a'); delete from part`)
+	actions, _ := pgtest.Drain(t, o, "")
+	wantText(t, actions[1:], `update public.part {"id":1} {"id":2,"v":"a"}
+update public.part {"id":11} {"id":12,"v":"a"}
+delete public.part {"id":2} {}
+delete public.part {"id":12} {}`, `insert public.part {"id":1} {"id":1,"v":"a"}
+delete public.part {"id":1} {} before {"id":1,"v":"a"}`)
+	if text, _ = findings(t, o); strings.Contains(text, "has not replica identity full") {
+		t.Error(text)
 	}
 }
 

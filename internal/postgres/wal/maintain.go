@@ -68,6 +68,9 @@ func (o *Reader) upkeep(ctx context.Context, c *sideConn) error {
 			o.published[t] = true
 		}
 		o.log.Warn("new tables are captured from now on; what they hold already is not", "tables", strings.Join(lacking, ", "))
+		if err := o.warnKeyless(ctx, c, lacking); err != nil {
+			return err
+		}
 	}
 	_, err = c.Exec(ctx, `select pg_logical_emit_message(false, 'waybill.heartbeat', '') from pg_replication_slots
 where slot_name = $1 and pg_current_wal_lsn() - confirmed_flush_lsn > $2`, o.opts.Slot, int64(heartbeatAt))

@@ -103,6 +103,10 @@ const (
     join pg_attribute a on a.attrelid = i.indrelid and a.attnum = k.n where k.o <= i.indnkeyatts order by k.o)
   from pg_index i where i.indrelid = $1 and i.indisunique and i.indisvalid and i.indpred is null and i.indexprs is null
   order by i.indisprimary desc, i.indexrelid`
+	// partialSQL: replica identity full is not handed down to the partitions, which decide what the log
+	// holds of an old row.
+	partialSQL = `select exists (select from pg_partition_tree($1::oid::regclass) p join pg_class c on c.oid = p.relid
+  where p.isleaf and c.relreplident <> 'f')`
 	foreignSQL = `select n.nspname || '.' || f.relname,
     array(select a.attname::text from unnest(c.conkey) with ordinality k (n, o)
       join pg_attribute a on a.attrelid = c.conrelid and a.attnum = k.n order by k.o),
@@ -142,6 +146,13 @@ func (c *catalog) look(ctx context.Context, conn *sideConn, r *relation) error {
 	}
 	if err := c.keys(ctx, conn, r, s); err != nil {
 		return err
+	}
+	if m.Identity == 'f' {
+		partial, err := column[bool](ctx, conn, partialSQL, m.ID)
+		if err != nil {
+			return err
+		}
+		r.partial = len(partial) > 0 && partial[0]
 	}
 	rows, err := conn.Query(ctx, foreignSQL, m.ID)
 	if err != nil {

@@ -3,6 +3,7 @@ package wal
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"os"
 	"os/exec"
 	"strings"
@@ -260,17 +261,29 @@ func TestUnpublished(t *testing.T) {
 }
 
 // TestKeyless: PostgreSQL refuses updates of a table without a key once that is published, so Check
-// warns before.
+// warns before, and publishing it says so.
 func TestKeyless(t *testing.T) {
-	s := newSource(t, `create table nokey (a int, b int)`)
+	s := newSource(t, `create table nokey (a int, b int); create table late (id int primary key deferrable);
+create table part (id int) partition by range (id); create table part_1 partition of part for values from (0) to (10);
+alter table part replica identity full`)
 	text, _ := findings(t, s.new(nil))
-	wantWords(t, text, "table public.nokey has no key: its updates and deletes are refused at the source | ALTER TABLE \"public\".\"nokey\" ADD PRIMARY KEY",
-		`ALTER TABLE "public"."nokey" REPLICA IDENTITY FULL;`)
-	o := s.open(t, "")
+	for _, name := range []string{"nokey", "late", "part_1"} {
+		wantWords(t, text, "table public."+name+" has no key: its updates and deletes are refused at the source | ALTER TABLE \"public\".\""+name+"\" ADD PRIMARY KEY",
+			`ALTER TABLE "public"."`+name+`" REPLICA IDENTITY FULL;`)
+	}
+	var log strings.Builder
+	o := s.new(func(opts *Options) { opts.Log = slog.New(slog.NewTextHandler(&log, nil)) })
+	t.Cleanup(func() { _ = o.Close() })
+	pgtest.Open(t, o, "")
+	for _, name := range []string{"nokey", "late", "part_1"} {
+		wantWords(t, log.String(), "refuses their updates and deletes", `\"`+name+`\"`)
+	}
 	s.exec(t, `insert into nokey values (1, null)`)
 	conn := pgtest.Connect(t, s.url)
-	if _, err := conn.Exec(t.Context(), `update nokey set b = 2`); err == nil || !strings.Contains(err.Error(), "replica identity") {
-		t.Fatalf("update of a table without a key: %v", err)
+	for _, sql := range []string{`update nokey set b = 2`, `update late set id = 2`, `update part set id = 2`} {
+		if _, err := conn.Exec(t.Context(), sql); err == nil || !strings.Contains(err.Error(), "replica identity") {
+			t.Errorf("%s: %v", sql, err)
+		}
 	}
 	s.exec(t, `alter table nokey replica identity full; update nokey set b = 2`)
 	actions, _ := pgtest.Drain(t, o, "")
