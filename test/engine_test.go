@@ -12,8 +12,9 @@ import (
 	"time"
 )
 
-// patience bounds every wait for a process.
-const patience = 40 * time.Second
+// patience bounds every wait for a process: far beyond what any takes, on a machine that is busy with
+// twenty other things, too.
+const patience = 2 * time.Minute
 
 // engine is one process of the program.
 type engine struct {
