@@ -59,6 +59,11 @@ var linkParams = map[string]string{
 // the session alive it may be called again.
 func (l *link) begin(ctx context.Context, sql string) error {
 	if l.pg != nil {
+		// After a write that took long the driver may still be reading ahead: the answer to what is
+		// sent here would go there, and never come.
+		if err := l.pg.PgConn().SyncConn(ctx); err != nil {
+			return waybill.AsTransient(fmt.Errorf("the session is not quiet: %v", err)) //nolint:errorlint // whatever it is, another session helps
+		}
 		hijacked, err := l.pg.PgConn().Hijack()
 		if err != nil {
 			return err
