@@ -25,6 +25,10 @@
 // the position, the slot is gone, lost, made anew or ahead of the position, or where a stream
 // without a position finds that its slot was confirmed already.
 //
+// Log that holds nothing for the stream is passed every 10 s, if it is 64 KiB or more, or when Head
+// was asked for a place in it. An idle source and its target come to rest: Head is the end of the
+// newest action then, and nothing is written to either.
+//
 // # States and failures of the reader
 //
 //		closed ──Open──► receiving ──Close──► closed
