@@ -22,7 +22,7 @@ func misplacedRules(file string, p *config.Pipeline) (faults config.Faults) {
 			at(r.Place, "", "is the name of no table, so that nothing would come of it; with capture: changes they are named SCHEMA.TABLE (public."+r.Entity+")")
 		}
 		if len(p.Targets) == 0 {
-			for _, field := range writerFields(r) {
+			for _, field := range writerFields(p, r) {
 				at(r.Place, "."+field, "acts where a pipeline writes to a target, and this one has none; say it at the pipeline that takes the actions from the queue")
 			}
 			continue
@@ -42,11 +42,18 @@ func misplacedRules(file string, p *config.Pipeline) (faults config.Faults) {
 }
 
 // writerFields are those of r that act after a queue.
-func writerFields(r *config.Rule) (fields []string) {
+func writerFields(p *config.Pipeline, r *config.Rule) (fields []string) {
 	for _, f := range []struct {
 		name string
 		said bool
-	}{{"to", r.To != ""}, {"columns", len(r.Columns) > 0}, {"set", len(r.Set) > 0}, {"children", len(r.Children) > 0}} {
+	}{
+		{"to", r.To != ""},
+		{"columns", len(r.Columns) > 0},
+		{"set", len(r.Set) > 0},
+		{"children", len(r.Children) > 0},
+		{"create", r.Create != p.Create},
+		{"evolve", r.Evolve != p.Evolve},
+	} {
 		if f.said {
 			fields = append(fields, f.name)
 		}
