@@ -51,6 +51,24 @@ func TestForeignWritesMigration(t *testing.T) {
 	a.want("SELECT foreign_writes FROM waybill_position", "1")
 }
 
+// TestKeyIsSetWhereItMoves: to set a column, be it to what it holds, makes SQLite look for the rows
+// that refer to it: all of a child table without an index.
+func TestKeyIsSetWhereItMoves(t *testing.T) {
+	a := newApp(t, "CREATE TABLE t (id integer PRIMARY KEY, v text)", "CREATE TABLE k (id integer PRIMARY KEY)", "CREATE TABLE sets (id)",
+		"CREATE TRIGGER s AFTER UPDATE OF id ON t BEGIN INSERT INTO sets VALUES (new.id); END")
+	x := a.writer(TargetOptions{})
+	s := conformance.Schema("public.t", []string{"id"}, "id integer not null", "v text")
+	x.write(conformance.Captured(s, waybill.Insert, `{"id":1}`, `{"id":1,"v":"a"}`))
+	x.write(conformance.Captured(s, waybill.Update, `{"id":1}`, `{"id":1,"v":"b"}`), conformance.Captured(s, waybill.Update, `{"id":1}`, `{"id":2,"v":"c"}`),
+		conformance.Captured(s, waybill.Update, `{"id":2}`, `{"v":"d","id":2}`), update("t", `{"id":2}`, `{"id":2,"v":"e"}`), update("t", `{"id":2}`, `{"id":3,"v":"f"}`))
+	a.want("SELECT * FROM t", "3|f")
+	a.want("SELECT * FROM sets", "2\n3")
+	k := conformance.Schema("public.k", []string{"id"}, "id integer not null")
+	x.write(conformance.Captured(k, waybill.Insert, `{"id":1}`, `{"id":1}`), conformance.Captured(k, waybill.Update, `{"id":1}`, `{"id":1}`),
+		conformance.Captured(k, waybill.Update, `{"id":1}`, `{"id":2}`))
+	a.want("SELECT * FROM k", "2")
+}
+
 // TestKeylessRows: equal rows are told apart by number only.
 func TestKeylessRows(t *testing.T) {
 	a := newApp(t, "CREATE TABLE t (v text, w text)")

@@ -1,6 +1,7 @@
 package sqlite
 
 import (
+	"bytes"
 	"context"
 	"database/sql/driver"
 	"fmt"
@@ -24,6 +25,7 @@ type plan struct {
 	// fact: the changes were captured; other is what then is done where the row is not as expected.
 	fact  bool
 	other *statement
+	moves bool // movesKey
 }
 
 // statement is prepared SQL and where its arguments come from.
@@ -130,7 +132,7 @@ func (p *planner) plan(ctx context.Context, c *waybill.Change) (*plan, error) {
 		}
 	}
 	for _, pl := range e.ops[c.Op] {
-		if sameNames(pl.row, c.Row) && sameNames(pl.key, c.Key) && pl.fact == (c.Schema != nil) {
+		if sameNames(pl.row, c.Row) && sameNames(pl.key, c.Key) && pl.fact == (c.Schema != nil) && pl.moves == movesKey(c) {
 			return pl, nil
 		}
 	}
@@ -163,13 +165,25 @@ func sameNames(names []string, r waybill.Row) bool {
 	return true
 }
 
+// movesKey tells whether the row may hold other values for the key's columns than the key does.
+func movesKey(c *waybill.Change) bool {
+	for i := range c.Key {
+		k := &c.Key[i].Value
+		v, ok := c.Row.Get(c.Key[i].Name)
+		if ok && (v.Form != k.Form || v.Encoding != k.Encoding || !bytes.Equal(v.Raw, k.Raw)) {
+			return true
+		}
+	}
+	return false
+}
+
 func (p *planner) build(ctx context.Context, c *waybill.Change) (*plan, error) {
 	t, untyped, err := p.define(ctx, c)
 	if err != nil {
 		return nil, err
 	}
-	pl := &plan{table: t, fact: c.Schema != nil}
-	b := builder{t: t, schema: c.Schema, untyped: untyped}
+	pl := &plan{table: t, fact: c.Schema != nil, moves: movesKey(c)}
+	b := builder{t: t, schema: c.Schema, untyped: untyped, moves: pl.moves}
 	for _, col := range c.Key {
 		pl.key = append(pl.key, col.Name)
 	}
@@ -280,6 +294,8 @@ type builder struct {
 	key, row []source
 	// single: rows have no key, so of equal ones a change is about any one.
 	single bool
+	// moves: the row's values for the key are others than the key's.
+	moves bool
 }
 
 // sqlText is a statement whose parameters are filled from sources in order.
@@ -361,10 +377,13 @@ func (b *builder) upsert() sqlText {
 
 func (b *builder) update() sqlText {
 	var set []string
+	var sources []source
 	for _, c := range b.row {
-		set = append(set, quote(c.column.name)+" = ?")
+		// For a column that is set, be it to what it holds, SQLite reads all rows that refer to it.
+		if b.moves || !contains(b.key, c.column) {
+			set, sources = append(set, quote(c.column.name)+" = ?"), append(sources, c)
+		}
 	}
-	sources := append([]source(nil), b.row...)
 	if len(set) == 0 { // nothing to change: only that the row is there
 		set = append(set, fmt.Sprintf("%[1]s = %[1]s", quote(b.anyColumn())))
 	}
