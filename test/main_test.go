@@ -14,7 +14,7 @@ import (
 
 // atOnce is how many tests run at once where nothing else is asked for: they mostly wait, for
 // leases to run out and for disks.
-const atOnce = 4
+const atOnce = 6
 
 func TestMain(m *testing.M) {
 	flag.Parse()

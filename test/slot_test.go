@@ -186,6 +186,7 @@ func (b *behind) save(as string) {
 		return
 	}
 	name := b.database(b.targets[0].url)
+	b.alone(name)
 	testenv.Exec(b.t, b.server(), fmt.Sprintf(`create database %s_%s template %[1]s`, name, as))
 	b.t.Cleanup(func() {
 		testenv.Exec(b.t, b.server(), fmt.Sprintf(`drop database if exists %s_%s with (force)`, name, as))
@@ -203,6 +204,7 @@ func (b *behind) swapTarget(away, back string) {
 		return
 	}
 	name := b.database(b.targets[0].url)
+	b.alone(name)
 	testenv.Exec(b.t, b.server(), fmt.Sprintf(`alter database %s rename to %[1]s_%s`, name, away))
 	testenv.Exec(b.t, b.server(), fmt.Sprintf(`alter database %s_%s rename to %[1]s`, name, back))
 }
@@ -211,9 +213,16 @@ func (b *behind) swapTarget(away, back string) {
 func (b *behind) admin(statements ...string) {
 	b.t.Helper()
 	reconnect(b.source)
+	b.alone(b.slot)
 	for _, sql := range statements {
 		testenv.Exec(b.t, b.server(), fmt.Sprintf(sql, b.slot)) // named like the database
 	}
+}
+
+// alone waits until nobody is in the database: an engine that ended leaves sessions that end soon.
+func (b *behind) alone(database string) {
+	b.t.Helper()
+	testenv.Exec(b.t, b.server(), fmt.Sprintf(`select pg_terminate_backend(pid, 60000) from pg_stat_activity where datname = '%s'`, database))
 }
 
 var databaseName = regexp.MustCompile(`/(\w+)\?`)

@@ -64,7 +64,7 @@ func Observe(target *Side) *Observer {
 func (o *Observer) Polls() int { return int(o.polls.Load()) }
 
 func (o *Observer) run(ctx context.Context) {
-	pause := time.NewTicker(2 * time.Millisecond) // leaves the machine to the engine
+	pause := time.NewTicker(5 * time.Millisecond) // leaves the machine to the engine
 	defer pause.Stop()
 	last := 0
 	for {
