@@ -74,6 +74,7 @@ func TestEveryType(t *testing.T) {
 	testenv.EachVersion(t, func(t *testing.T, major int) {
 		t.Parallel()
 		m := &matrix{t: t, major: major, dir: t.TempDir(), source: testenv.PostgresVersion(t, major).URL}
+		m.hostile(m.source)
 		m.conn = m.connect(m.source)
 		m.enumerate()
 		m.layOut()
@@ -98,6 +99,22 @@ func TestEveryType(t *testing.T) {
 	})
 }
 
+// hostile gives a database settings that change how values are written or read: what a session does
+// not set for itself comes out wrong.
+func (m *matrix) hostile(url string) {
+	m.t.Helper()
+	testenv.Exec(m.t, url, `create schema elsewhere; do $$
+declare s text;
+begin
+  foreach s in array array['DateStyle = "SQL, DMY"', 'TimeZone = "Asia/Kathmandu"', 'IntervalStyle = sql_standard', 'extra_float_digits = -15',
+    'bytea_output = escape', 'xmloption = document', 'array_nulls = off', 'standard_conforming_strings = off', 'backslash_quote = off',
+    'escape_string_warning = off', 'search_path = elsewhere, pg_catalog', 'quote_all_identifiers = on', 'default_text_search_config = "german"',
+    'check_function_bodies = off', 'default_transaction_deferrable = on', 'transform_null_equals = on'] loop
+    execute format('alter database %I set %s', current_database(), s);
+  end loop;
+end $$`)
+}
+
 func (m *matrix) connect(url string) *pgx.Conn {
 	m.t.Helper()
 	config, err := pgx.ParseConfig(url)
@@ -106,6 +123,7 @@ func (m *matrix) connect(url string) *pgx.Conn {
 	}
 	maps.Copy(config.RuntimeParams, map[string]string{
 		"DateStyle": "ISO", "TimeZone": "UTC", "IntervalStyle": "postgres", "extra_float_digits": "3", "bytea_output": "hex",
+		"xmloption": "content", "array_nulls": "on", "standard_conforming_strings": "on", "search_path": "public", "quote_all_identifiers": "off",
 	})
 	conn, err := pgx.ConnectConfig(context.Background(), config)
 	if err != nil {
@@ -197,6 +215,7 @@ func (m *matrix) configure() (path string) {
 		}
 		if servers[major] == "" {
 			servers[major] = testenv.PostgresVersion(m.t, major).URL
+			m.hostile(servers[major])
 			m.prepare(m.connect(servers[major]))
 		}
 		x.url = servers[major]

@@ -53,6 +53,7 @@ func Connect(ctx context.Context, rawURL string, opts Options) (*pgx.Conn, error
 		"statement_timeout":                   "0",
 		"lock_timeout":                        "0",
 		"idle_in_transaction_session_timeout": "0",
+		"quote_all_identifiers":               "off", // in the names of types
 	})
 	maps.Copy(cfg.RuntimeParams, opts.Params)
 	if opts.Name != "" {

@@ -48,6 +48,9 @@ type targetTable struct {
 	barrier    bool
 	deferrable bool // some constraint is checked at commit, or can be
 	guards     rowGuards
+	// added is how many rows this session gave it since the definition was read, planned how many of
+	// them when plans were made anew.
+	added, planned int
 }
 
 // rowGuards is what may keep single rows of a statement from being written, in silence.
@@ -73,6 +76,7 @@ type targetColumn struct {
 	delimiter  byte   // between elements of an array
 	cast       string // the base type, quoted, for casts from text
 	domain     bool   // the column's own type is a domain
+	equals     string // the operator that tells whether values are equal
 	shown      string // the type as people know it
 	notNull    bool
 	hasDefault bool // or identity
@@ -237,7 +241,12 @@ FROM c`
 
 const columnSQL = `
 SELECT a.attname, a.attnum, b.oid, b.typmod, coalesce(e.oid, 0), coalesce(e.typmod, -1), coalesce((SELECT e.typdelim FROM pg_type e WHERE e.oid = t.typelem), ',')::text,
-	quote_ident(tn.nspname) || '.' || quote_ident(t.typname), a.atttypid <> b.oid, format_type(a.atttypid, a.atttypmod),
+	quote_ident(tn.nspname) || '.' || quote_ident(t.typname), a.atttypid <> b.oid,
+	coalesce((SELECT 'OPERATOR(' || quote_ident(n.nspname) || '.' || o.oprname || ')' FROM pg_opclass k
+		JOIN pg_amop p ON p.amopfamily = k.opcfamily AND p.amoplefttype = k.opcintype AND p.amoprighttype = k.opcintype AND p.amopstrategy = 3
+		JOIN pg_operator o ON o.oid = p.amopopr JOIN pg_namespace n ON n.oid = o.oprnamespace
+		WHERE k.opcmethod = 403 AND k.opcdefault AND k.opcintype = b.oid AND n.nspname <> 'pg_catalog'), '='),
+	format_type(a.atttypid, a.atttypmod),
 	a.attnotnull, a.atthasdef OR a.attidentity <> '', a.attidentity = 'a', a.attgenerated <> '',
 	coalesce((SELECT l.collisdeterministic FROM pg_collation l WHERE l.oid = a.attcollation), true)
 FROM pg_attribute a
@@ -268,7 +277,7 @@ func (t *targetTable) readColumns(ctx context.Context, conn *pgx.Conn) error {
 	}
 	t.columns, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (c targetColumn, err error) {
 		var delimiter string
-		err = row.Scan(&c.name, &c.attnum, &c.base, &c.typmod, &c.element, &c.elementMod, &delimiter, &c.cast, &c.domain, &c.shown,
+		err = row.Scan(&c.name, &c.attnum, &c.base, &c.typmod, &c.element, &c.elementMod, &delimiter, &c.cast, &c.domain, &c.equals, &c.shown,
 			&c.notNull, &c.hasDefault, &c.always, &c.generated, &c.plainOrder)
 		if delimiter != "" {
 			c.delimiter = delimiter[0]

@@ -27,9 +27,14 @@ type targetLink struct {
 
 // targetParams are settings of the write session beside those that connect makes. A plan
 // made while a table was still small must not scan it when it is large; and no cost that
-// this puts into plans may start the compiler.
+// this puts into plans may start the compiler. Some settings of a server, database or role would
+// have text read as another value, or not at all: $1,234.56, NULL in an array, xml that is no document.
 func targetParams() map[string]string {
 	return map[string]string{
+		"lc_monetary":                         "C",
+		"array_nulls":                         "on",
+		"xmloption":                           "content",
+		"IntervalStyle":                       "postgres",
 		"enable_seqscan":                      "off",
 		"jit":                                 "off",
 		"idle_in_transaction_session_timeout": fmt.Sprint(idlePatience.Milliseconds()),

@@ -165,7 +165,7 @@ func (b *statementBuilder) match() string {
 		if _, plain := wireTypes[c.base]; c.domain && !plain {
 			name += "::" + c.cast // operators of any enum, array or range do not take domains over them
 		}
-		terms = append(terms, name+" = "+v)
+		terms = append(terms, name+" "+c.equals+" "+v) // an extension's need not be in the search path
 	}
 	return strings.Join(terms, " AND ")
 }

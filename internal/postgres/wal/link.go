@@ -53,6 +53,7 @@ var linkParams = map[string]string{
 	"extra_float_digits": "3",
 	"lc_monetary":        "C",
 	"bytea_output":       "hex",
+	"search_path":        "pg_catalog", // names in regclass and the like say their schema
 }
 
 // begin sends a replication command and waits until the stream is open. After an error that left

@@ -34,7 +34,10 @@ func (s *side) do(ctx context.Context, f func(c *sideConn) error) error {
 		s.conn = nil
 	}
 	if s.conn == nil {
-		conn, err := server.Connect(ctx, s.url, server.Options{Name: s.name, Params: map[string]string{"jit": "off", "synchronous_commit": "local"}})
+		conn, err := server.Connect(ctx, s.url, server.Options{Name: s.name, Params: map[string]string{
+			"jit": "off", "synchronous_commit": "local",
+			"search_path": "public", // the names of types that are there have no schema, all others have
+		}})
 		if err != nil {
 			return err
 		}
