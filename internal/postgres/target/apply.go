@@ -190,7 +190,7 @@ func (t *applyTx) addAction(a *waybill.Action, index int) error {
 			if err != nil {
 				return fmt.Errorf("read the changes of action %s again: %w", a.ID, err)
 			}
-			if err := t.addChange(c, index, &from); err != nil {
+			if err := t.addChange(plan.keep(c), index, &from); err != nil {
 				return err
 			}
 		}
@@ -204,25 +204,18 @@ func (t *applyTx) addAction(a *waybill.Action, index int) error {
 	return nil
 }
 
-// addChange plans one change; from is the first group of its action in the plan.
-func (t *applyTx) addChange(c *waybill.Change, action int, from *int) (err error) {
-	plan := t.w.plan
-	table := plan.schema.tables[c.Entity]
-	if table == nil {
-		if table, err = t.load(c.Entity); err != nil {
-			return err
-		}
-	}
-	if table != nil && c.Schema != nil {
-		if err := t.w.agree(c, table); err != nil {
-			return err
-		}
-	}
+// addChange plans one change, which must stay as it is until the plan is reset; from is the first group
+// of its action in the plan.
+func (t *applyTx) addChange(c *waybill.Change, action int, from *int) error {
 	var refused *refusedChange
-	if table == nil {
-		refused = unknownTable(plan.schema, c.Entity)
+	plan := t.w.plan
+	if shape := plan.alike(c); shape != nil {
+		refused = plan.addShaped(c, shape, action)
 	} else {
-		refused = plan.add(c, table, action)
+		var err error
+		if refused, err = t.addOther(c, action); err != nil {
+			return err
+		}
 	}
 	if refused != nil {
 		return &refusedError{refusedChange: refused, action: action, in: c}
@@ -239,6 +232,26 @@ func (t *applyTx) addChange(c *waybill.Change, action int, from *int) (err error
 		_ = t.pipe.Flush() // a broken connection shows when the answers are waited for
 	}
 	return nil
+}
+
+// addOther plans a change that is not like the one before.
+func (t *applyTx) addOther(c *waybill.Change, action int) (_ *refusedChange, err error) {
+	plan := t.w.plan
+	table := plan.schema.tables[c.Entity]
+	if table == nil {
+		if table, err = t.load(c.Entity); err != nil {
+			return nil, err
+		}
+	}
+	if table == nil {
+		return unknownTable(plan.schema, c.Entity), nil
+	}
+	if c.Schema != nil {
+		if err := t.w.agree(c, table); err != nil {
+			return nil, err
+		}
+	}
+	return plan.add(c, table, action), nil
 }
 
 // load reads a table's definition; before that, answers are waited for.
@@ -317,7 +330,7 @@ func (t *applyTx) sendGroup(g *changeGroup) error {
 			var refused *refusedChange
 			buf, ok, refused = appendArray(buf, col, asText[i] == 1, t.w.plan, g, i)
 			if refused != nil {
-				return &refusedError{refusedChange: refused, action: refused.change.action, in: &refused.change.Change}
+				return &refusedError{refusedChange: refused, action: refused.change.action, in: refused.change.Change}
 			}
 			if ok {
 				break
@@ -335,7 +348,7 @@ func (t *applyTx) sendGroup(g *changeGroup) error {
 	first := &t.w.plan.changes[g.items[0]]
 	step := sentStep{what: stepData, kind: g.kind, action: first.action}
 	if t.w.plan.single {
-		change := first.Change
+		change := *first.Change
 		step.change = &change
 	}
 	for _, s := range g.kind.statementsFor(asText) {

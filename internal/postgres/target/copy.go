@@ -87,6 +87,7 @@ func (t *applyTx) land() {
 // appendRows appends the group in COPY's binary format; not ok if some value has none.
 func (t *applyTx) appendRows(buf []byte, g *changeGroup) (_ []byte, ok bool) {
 	columns := g.kind.columns()
+	forms := make([]knownForm, len(columns))
 	for _, item := range g.items {
 		c := &t.w.plan.changes[item]
 		sources := c.sources()
@@ -97,9 +98,14 @@ func (t *applyTx) appendRows(buf []byte, g *changeGroup) (_ []byte, ok bool) {
 				buf = append(buf, 0xff, 0xff, 0xff, 0xff)
 				continue
 			}
+			col := &g.kind.table.columns[n]
+			if forms[i].asItIs(v, col, (*targetColumn).ownForm) {
+				buf = append(appendLength(buf, len(v.Raw)), v.Raw...)
+				continue
+			}
 			start := len(buf)
 			buf = append(buf, 0, 0, 0, 0)
-			if buf, ok = appendField(buf, &g.kind.table.columns[n], v); !ok {
+			if buf, ok = appendField(buf, col, v); !ok {
 				return buf, false
 			}
 			putLength(buf[start:], len(buf)-start-4)

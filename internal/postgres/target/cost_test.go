@@ -3,6 +3,7 @@ package target
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -37,6 +38,65 @@ func BenchmarkCost(b *testing.B) {
 	} {
 		b.Run(c.name, func(b *testing.B) { benchmarkCost(b, c.rows, c.batch) })
 	}
+}
+
+// BenchmarkPlan is what planning and encoding take of that, without the server.
+func BenchmarkPlan(b *testing.B) {
+	ctx := context.Background()
+	s := newCostSide(b)
+	for _, c := range []struct {
+		name  string
+		batch waybill.Batch
+	}{
+		{"inserts", s.single(waybill.Insert, 1000, 0)},
+		{"updates", s.single(waybill.Update, 1000, 0)},
+		{"orders", s.orders(0)},
+		{"large", s.large(0)},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			t := &applyTx{w: s.w, ctx: ctx}
+			p, rows := s.w.plan, 0
+			b.ReportAllocs()
+			cpu := ownTime(b)
+			for b.Loop() {
+				from := 0
+				for i := range c.batch.Actions {
+					for change, err := range c.batch.Actions[i].Changes.All() {
+						if len(p.changes)+2 >= planChanges {
+							encodeAll(b, t)
+						}
+						if err = errors.Join(err, t.addChange(change, i, &from)); err != nil {
+							b.Fatal(err)
+						}
+						rows++
+					}
+				}
+				encodeAll(b, t)
+			}
+			b.ReportMetric(float64(ownTime(b)-cpu)/float64(time.Microsecond)/float64(rows), "engine-µs/row")
+		})
+	}
+}
+
+// encodeAll encodes what is planned and sends nothing.
+func encodeAll(b *testing.B, t *applyTx) {
+	p := t.w.plan
+	p.arrange(0)
+	for _, g := range p.groups {
+		buf, ok := t.w.arrays[:0], true
+		if len(g.items) >= copyRows && g.kind.mayCopy() {
+			buf, ok = t.appendRows(buf, g)
+		} else {
+			for i, n := range g.kind.columns() {
+				buf, ok, _ = appendArray(buf, &g.kind.table.columns[n], false, p, g, i)
+			}
+		}
+		if !ok {
+			b.Fatal("not all values have a binary form")
+		}
+		t.w.arrays = buf
+	}
+	p.reset()
 }
 
 const costTables = `CREATE TABLE public.customer (id bigint PRIMARY KEY, name text NOT NULL, visits bigint NOT NULL, changed timestamptz NOT NULL DEFAULT now());

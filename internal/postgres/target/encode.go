@@ -88,12 +88,17 @@ func appendArray(dst []byte, col *targetColumn, asText bool, p *applyPlan, g *ch
 	dst = appendLength(dst, len(g.items))
 	dst = binary.BigEndian.AppendUint32(dst, 1) // lower bound
 	text := asText || col.wire(false) == wireText
+	var form knownForm
 	for _, item := range g.items {
 		c := &p.changes[item]
 		v := c.value(c.sources()[at])
 		if v.IsNull() {
 			dst = append(dst, 0xff, 0xff, 0xff, 0xff)
 			dst[start+7] = 1
+			continue
+		}
+		if (!asText || isText(col.base)) && form.asItIs(v, col, (*targetColumn).ownForm) {
+			dst = append(appendLength(dst, len(v.Raw)), v.Raw...)
 			continue
 		}
 		mark := len(dst)

@@ -159,17 +159,50 @@ func appendKeyValue(dst []byte, col *targetColumn, v waybill.Value) ([]byte, boo
 	if v.Form != waybill.Native {
 		return appendKey(dst, col, v.Raw)
 	}
-	if enc := col.native(v); enc != nil {
-		_, fixed := wireTypes[col.base]
-		if isText(col.base) || fixed && enc.Binary {
-			return append(dst, v.Raw...), true
-		}
+	if col.ownKey(v) {
+		return append(dst, v.Raw...), true
 	}
 	j, err := v.AsJSON()
 	if err != nil {
 		return dst, false
 	}
 	return appendKey(dst, col, j.Raw)
+}
+
+// ownKey tells whether the bytes of a native value identify it.
+func (c *targetColumn) ownKey(v waybill.Value) bool {
+	enc := c.native(v)
+	_, fixed := wireTypes[c.base]
+	return enc != nil && (isText(c.base) || fixed && enc.Binary)
+}
+
+// ownForm tells whether the bytes of a native value are what the column's type receives.
+func (c *targetColumn) ownForm(v waybill.Value) bool {
+	switch enc := c.native(v); {
+	case enc == nil:
+		return false
+	case isText(c.base): // in a narrower one each value is looked at
+		return c.base == oidText || c.typmod < 0
+	default:
+		return enc.Binary && c.wire(false) != wireText
+	}
+}
+
+// knownForm remembers what holds for the values of an encoding.
+type knownForm struct {
+	encoding waybill.Encoding
+	holds    bool
+}
+
+// asItIs tells whether what own says of native values holds for v.
+func (k *knownForm) asItIs(v waybill.Value, col *targetColumn, own func(*targetColumn, waybill.Value) bool) bool {
+	if v.Form != waybill.Native {
+		return false
+	}
+	if v.Encoding != k.encoding {
+		k.encoding, k.holds = v.Encoding, own(col, v)
+	}
+	return k.holds
 }
 
 // sameValue tells whether two values are written alike; bytes are compared only where both are

@@ -18,7 +18,7 @@ const (
 
 // plannedChange is a change with its place in the batch.
 type plannedChange struct {
-	waybill.Change
+	*waybill.Change
 	shape  *changeShape
 	rekey  bool
 	action int // index in the batch
@@ -67,63 +67,21 @@ type applyPlan struct {
 	deferrable bool // some table has constraints that can be checked at commit
 	spare      []*changeGroup
 	scratch    []byte
+	copies     []waybill.Change // of changes that an iterator yielded
+	// What the latest change met: the next one is mostly alike.
+	schemaOf *waybill.Schema
+	shapeOf  *changeShape
+	kindOf   *groupKind
+	tableOf  *tablePlan // of kindOf
+	openOf   int        // the latest group of kindOf, -1: none
 }
 
 // tablePlan is what a plan holds about one table.
 type tablePlan struct {
-	last placeMap           // where the latest change of each key is
+	last keyIndex           // where the latest change of each key is
 	open map[*groupKind]int // the latest group of each kind
 	// doubtful: some key was written in a way that its bytes do not identify it.
 	doubtful bool
-}
-
-// place is a slot in a group.
-type place struct {
-	group int
-	slot  int
-}
-
-// shortKey holds a key of few bytes, its length in the last; it needs no memory of its own.
-type shortKey [16]byte
-
-// placeMap finds places by the bytes of keys.
-type placeMap struct {
-	short map[shortKey]place
-	long  map[string]place
-}
-
-func newPlaceMap() placeMap {
-	return placeMap{map[shortKey]place{}, map[string]place{}}
-}
-
-func shorten(key []byte) (s shortKey) {
-	copy(s[:], key)
-	s[len(s)-1] = byte(len(key))
-	return s
-}
-
-func (m *placeMap) get(key []byte) (p place, ok bool) {
-	if len(key) < len(shortKey{}) {
-		p, ok = m.short[shorten(key)]
-		return p, ok
-	}
-	p, ok = m.long[string(key)]
-	return p, ok
-}
-
-func (m *placeMap) set(key []byte, p place) {
-	if len(key) < len(shortKey{}) {
-		m.short[shorten(key)] = p
-		return
-	}
-	m.long[string(key)] = p
-}
-
-func (m *placeMap) size() int { return len(m.short) + len(m.long) }
-
-func (m *placeMap) clear() {
-	clear(m.short)
-	clear(m.long)
 }
 
 func newApplyPlan(s *targetSchema) *applyPlan {
@@ -134,6 +92,9 @@ func newApplyPlan(s *targetSchema) *applyPlan {
 func (p *applyPlan) reset() {
 	clear(p.changes)
 	p.changes = p.changes[:0]
+	clear(p.copies)
+	p.copies = p.copies[:0]
+	p.schemaOf, p.shapeOf, p.kindOf, p.tableOf = nil, nil, nil, nil
 	for _, g := range p.groups {
 		g.kind, g.items, g.bytes = nil, g.items[:0], 0
 	}
@@ -142,11 +103,7 @@ func (p *applyPlan) reset() {
 		p.spare = p.spare[:4*lookBack]
 	}
 	p.groups, p.size, p.deferrable = p.groups[:0], 0, false
-	for t, tp := range p.tables {
-		if tp.last.size() > planChanges {
-			delete(p.tables, t)
-			continue
-		}
+	for _, tp := range p.tables {
 		tp.last.clear()
 		clear(tp.open)
 		tp.doubtful = false
@@ -155,13 +112,37 @@ func (p *applyPlan) reset() {
 
 func (p *applyPlan) full() bool { return len(p.changes) >= planChanges || p.size >= planBytes }
 
-// add appends a change whose table is known.
+// keep copies a change that whoever yielded it may use again.
+func (p *applyPlan) keep(c *waybill.Change) *waybill.Change {
+	if len(p.copies) == cap(p.copies) { // those before stay where they are
+		p.copies = make([]waybill.Change, 0, min(max(256, 2*cap(p.copies)), planChanges))
+	}
+	p.copies = append(p.copies, *c)
+	return &p.copies[len(p.copies)-1]
+}
+
+// add appends a change whose table is known. The change must stay as it is until the plan is reset.
 func (p *applyPlan) add(c *waybill.Change, t *targetTable, action int) *refusedChange {
 	shape, refused := p.schema.shape(c, t)
 	if refused != nil {
 		return refused
 	}
-	pc := plannedChange{Change: *c, shape: shape, action: action}
+	p.schemaOf, p.shapeOf = c.Schema, shape
+	return p.addShaped(c, shape, action)
+}
+
+// alike is the shape of the change before if it is that of c, too; else nil.
+func (p *applyPlan) alike(c *waybill.Change) *changeShape {
+	sh := p.shapeOf
+	if sh == nil || p.schema.lenient || sh.op != c.Op || p.schemaOf != c.Schema || sh.entity != c.Entity ||
+		!sameNames(sh.rowNames, c.Row) || !sameNames(sh.keyNames, c.Key) {
+		return nil
+	}
+	return sh
+}
+
+func (p *applyPlan) addShaped(c *waybill.Change, shape *changeShape, action int) *refusedChange {
+	pc := plannedChange{Change: c, shape: shape, action: action}
 	for _, rk := range shape.rowKeys {
 		if !sameValue(c.Key[rk.key].Value, c.Row[rk.row].Value) {
 			if c.Op != waybill.Update {
@@ -178,10 +159,10 @@ func (p *applyPlan) add(c *waybill.Change, t *targetTable, action int) *refusedC
 	p.changes = append(p.changes, pc)
 	size := c.Key.Size() + c.Row.Size()
 	p.size += size
-	p.deferrable = p.deferrable || t.deferrable
+	p.deferrable = p.deferrable || shape.kind.table.deferrable
 	p.assign(len(p.changes)-1, size)
 	if pc.rekey && shape.whole {
-		return p.add(moved(c, shape), t, action)
+		return p.add(moved(c, shape), shape.kind.table, action)
 	}
 	return nil
 }
@@ -204,18 +185,17 @@ func (p *applyPlan) assign(index, size int) {
 		g.items, g.bytes = append(g.items, index), size
 		return
 	}
-	tp := p.tables[kind.table]
-	if tp == nil {
-		tp = &tablePlan{last: newPlaceMap(), open: map[*groupKind]int{}}
-		p.tables[kind.table] = tp
+	if kind != p.kindOf {
+		p.turnTo(kind)
 	}
+	tp := p.tableOf
 	key, certain := p.keyBytes(c)
 	if !certain {
 		tp.doubtful = true
 	}
-	former, seen := tp.last.get(key)
-	at, ok := tp.open[kind]
-	if ok && p.mayJoin(kind, at, tp, former, seen) {
+	last, seen := tp.last.find(key)
+	former, at := *last, p.openOf
+	if at >= 0 && p.mayJoin(kind, at, tp, former, seen) {
 		g := p.groups[at]
 		switch {
 		case seen && former.group == at && p.sameDigits(&p.changes[g.items[former.slot]], c):
@@ -224,18 +204,33 @@ func (p *applyPlan) assign(index, size int) {
 		case seen && former.group == at: // in a group of its own
 		case len(g.items) < kind.most() && g.bytes < planBytes/4:
 			g.items, g.bytes = append(g.items, index), g.bytes+size
-			tp.last.set(key, place{at, len(g.items) - 1})
+			*last = place{at, len(g.items) - 1}
 			return
 		}
 	}
 	g := p.newGroup(kind)
 	g.items, g.bytes = append(g.items, index), size
-	tp.open[kind] = len(p.groups) - 1
-	tp.last.set(key, place{len(p.groups) - 1, 0})
+	p.openOf = len(p.groups) - 1
+	tp.open[kind] = p.openOf
+	*last = place{p.openOf, 0}
 	if kind.rekey {
 		// The row has two keys in this statement; the other one is not in last.
 		tp.doubtful = true
 	}
+}
+
+// turnTo makes kind the latest.
+func (p *applyPlan) turnTo(kind *groupKind) {
+	tp := p.tables[kind.table]
+	if tp == nil {
+		tp = &tablePlan{last: newKeyIndex(), open: map[*groupKind]int{}}
+		p.tables[kind.table] = tp
+	}
+	at, ok := tp.open[kind]
+	if !ok {
+		at = -1
+	}
+	p.kindOf, p.tableOf, p.openOf = kind, tp, at
 }
 
 // most is how many changes one statement applies.
@@ -287,7 +282,9 @@ func (p *applyPlan) keyBytes(c *plannedChange) (key []byte, certain bool) {
 		start := len(key)
 		key = append(key, 0, 0, 0, 0)
 		var ok bool
-		if key, ok = appendKeyValue(key, &kind.table.columns[n], v); !ok {
+		if kind.keyForms[i].asItIs(v, &kind.table.columns[n], (*targetColumn).ownKey) {
+			key = append(key, v.Raw...)
+		} else if key, ok = appendKeyValue(key, &kind.table.columns[n], v); !ok {
 			key = append(key[:start+4], v.Raw...)
 			certain = false
 		}

@@ -13,7 +13,8 @@ import (
 // changeShape is what changes of the same entity, operation and columns have in common, and
 // where in a change the values of a statement's columns stand.
 type changeShape struct {
-	op waybill.Op
+	entity string
+	op     waybill.Op
 	// fact: it was captured from what the source's tables hold. Lenient: it is applied whatever the
 	// target holds. Whole: its row has all columns of the source.
 	fact, lenient, whole bool
@@ -56,9 +57,10 @@ type groupKind struct {
 	inexactKey       bool // equal keys may have different bytes
 	moves            map[*groupKind]bool
 	statements       map[string][]*targetStatement
-	copy             string // COPY, once made
-	definition       []byte // the table's columns and types, once made
-	former           []byte // how the columns of passTypes travelled last: 1 as text
+	copy             string      // COPY, once made
+	definition       []byte      // the table's columns and types, once made
+	keyForms         []knownForm // of the columns of the key
+	former           []byte      // how the columns of passTypes travelled last: 1 as text
 }
 
 // kindMode is what a statement makes of rows that are there, or are not, against expectation.
@@ -112,7 +114,7 @@ func sameNames(names []string, row waybill.Row) bool {
 
 // want is what else than the columns decides on the shape of c.
 func (s *targetSchema) want(c *waybill.Change) changeShape {
-	want := changeShape{op: c.Op, fact: c.Schema != nil}
+	want := changeShape{entity: c.Entity, op: c.Op, fact: c.Schema != nil}
 	if want.fact && s.lenient {
 		want.lenient, want.whole = true, c.Op == waybill.Update && hasAll(c)
 	}
@@ -268,6 +270,7 @@ func (s *targetSchema) kindOf(kind groupKind) *groupKind {
 		return known
 	}
 	k.id, k.moves, k.statements = len(s.kinds), map[*groupKind]bool{}, map[string][]*targetStatement{}
+	k.keyForms = make([]knownForm, len(k.key))
 	k.former = bytes.Repeat([]byte{1}, len(k.columns()))
 	for _, n := range key {
 		k.inexactKey = k.inexactKey || !t.columns[n].exact()
