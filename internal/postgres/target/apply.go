@@ -292,6 +292,7 @@ func (t *applyTx) flush() error {
 		plan.arrange(0)
 	}
 	for i, g := range plan.groups {
+		t.replan(g)
 		if err := t.sendGroup(g); err != nil {
 			return err
 		}
