@@ -207,8 +207,18 @@ func (s *scenario) beside(pipeline string) (config string) {
 // over at once the other one is given the frozen one's state directory, its lock removed.
 func zombieWrites(s *scenario, broken string) string {
 	s.ledger(1, 40)
+	if s.combo.capture != polled {
+		s.exec(s.source, `create table ledger as select pg_current_wal_lsn() as end_lsn`)
+	}
 	zombie := s.run(faults(broken, "stop:ack.before:2"))
 	eventually(s.t, "the engine is frozen", zombie.stopped)
+	if s.combo.capture != polled {
+		// The zombie must have something to write when its session is gone.
+		eventually(s.t, "the server has sent everything", func() bool {
+			return s.number(s.source, `select count(*) from pg_stat_replication r join pg_replication_slots s on s.active_pid = r.pid
+				where s.database = current_database() and r.sent_lsn >= (select end_lsn from ledger)`) > 0
+		})
+	}
 	if !s.target.SQLite {
 		// The sums of the accounts would stop a zombie, too; here the fence stands alone.
 		s.exec(s.target, `alter table waybill.position drop constraint position_check`)
