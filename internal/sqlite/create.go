@@ -100,6 +100,9 @@ func (p *planner) define(ctx context.Context, c *waybill.Change) (t *table, unty
 		return t, "", nil
 	}
 	missing := missingColumns(t, s, c)
+	if err := renamed(t, missing, c); err != nil {
+		return nil, "", err
+	}
 	for _, col := range missing { // nullable: the rows that are there have no value for it
 		def := strings.TrimSpace(quote(col.Name) + " " + declaredFor(s, col))
 		if err := p.ddl(ctx, t.name, fmt.Sprintf("ALTER TABLE %s ADD COLUMN %s", quote(t.name), def)); err != nil {
@@ -124,6 +127,31 @@ func missingColumns(t *table, s *waybill.Schema, c *waybill.Change) []*waybill.S
 		}
 	}
 	return missing
+}
+
+// renamed refuses to add columns to a table with one that the source does not have and that fills
+// itself with nulls only: one of the new may be that one under another name. A run that saw it before
+// says so by itself (follows); this holds after a restart, too.
+func renamed(t *table, missing []*waybill.SchemaColumn, c *waybill.Change) error {
+	if len(missing) == 0 || c.Schema == nil {
+		return nil
+	}
+	for _, name := range slices.Sorted(maps.Keys(t.columns)) {
+		col := t.columns[name]
+		same := func(n string) bool { return strings.EqualFold(n, col.name) }
+		if col.generated || col.fills || slices.ContainsFunc(c.Schema.Columns, func(s waybill.SchemaColumn) bool { return same(s.Name) }) ||
+			slices.ContainsFunc(c.Row, func(r waybill.Column) bool { return same(r.Name) }) ||
+			slices.ContainsFunc(c.Key, func(r waybill.Column) bool { return same(r.Name) }) {
+			continue
+		}
+		return &disagreement{
+			table:  t.name,
+			reason: fmt.Sprintf("the source has a column %s that it lacks, and it has a column %s that the source lacks: it may have been renamed there", missing[0].Name, col.name),
+			remedy: fmt.Sprintf("ALTER TABLE %[1]s RENAME COLUMN %[2]s TO %[3]s; or, if it is another: ALTER TABLE %[1]s ADD COLUMN %[4]s; then start the pipeline again",
+				quote(t.name), quote(col.name), quote(missing[0].Name), strings.TrimSpace(quote(missing[0].Name)+" "+declaredFor(c.Schema, missing[0]))),
+		}
+	}
+	return nil
 }
 
 // ddl changes the schema, and forgets what was known of it.

@@ -145,6 +145,27 @@ func TestEvolve(t *testing.T) {
 	x.write(conformance.Captured(gone, waybill.Insert, `{"id":3}`, `{"id":3,"name":"c"}`))
 }
 
+// TestEvolveRenamed: a writer that has not seen the former definition tells a column that may have
+// been renamed by what the target has and the source has not.
+func TestEvolveRenamed(t *testing.T) {
+	a := newApp(t, "CREATE TABLE t (id integer PRIMARY KEY, name text, made text DEFAULT 'now', twice integer AS (id * 2))", "INSERT INTO t VALUES (1, 'a', 'x')")
+	x := a.writer(evolving)
+	c := conformance.Captured(conformance.Schema("public.t", []string{"id"}, "id integer not null", "Label text"), waybill.Insert, `{"id":2}`, `{"id":2,"Label":"b"}`)
+	err := x.try([]waybill.Change{c})
+	const want = `the source has a column Label that it lacks, and it has a column name that the source lacks: it may have been renamed there; ` +
+		`ALTER TABLE "t" RENAME COLUMN "name" TO "Label"; or, if it is another: ALTER TABLE "t" ADD COLUMN "Label" TEXT; then`
+	if err == nil || !strings.Contains(err.Error(), want) {
+		t.Fatalf("%v, want %q", err, want)
+	}
+	a.exec("ALTER TABLE t RENAME COLUMN name TO label")
+	x.write(c)
+	a.want("SELECT id, label FROM t", "1|a\n2|b")
+	// Columns that fill themselves are the target's own.
+	more := conformance.Schema("public.t", []string{"id"}, "id integer not null", "Label text", "more text")
+	x.write(conformance.Captured(more, waybill.Insert, `{"id":3}`, `{"id":3,"Label":"c","more":"d"}`))
+	a.want("SELECT id, more FROM t WHERE id = 3", "3|d")
+}
+
 func TestNarrowColumns(t *testing.T) {
 	a := newApp(t, "CREATE TABLE t (id integer PRIMARY KEY, price numeric, data blob, f real)")
 	x := a.writer(evolving)

@@ -13,6 +13,7 @@ type column struct {
 	declared  string // type
 	affinity  affinity
 	generated bool
+	fills     bool // it has a default, or must not be null
 }
 
 // table is one table of the target. SQLite's names do not tell upper from lower case, so
@@ -39,8 +40,8 @@ func readTable(ctx context.Context, c *conn, name string) (*table, error) {
 		return nil, err
 	}
 	var primary []string
-	err = c.each(ctx, "SELECT name, type, pk, hidden FROM pragma_table_xinfo(?)", func(r []driver.Value) (bool, error) {
-		col := &column{name: str(r[0]), declared: str(r[1]), generated: r[3] == int64(2) || r[3] == int64(3)}
+	err = c.each(ctx, `SELECT name, type, pk, hidden, dflt_value IS NOT NULL OR "notnull" OR pk FROM pragma_table_xinfo(?)`, func(r []driver.Value) (bool, error) {
+		col := &column{name: str(r[0]), declared: str(r[1]), generated: r[3] == int64(2) || r[3] == int64(3), fills: r[4] == int64(1)}
 		col.affinity = affinityOf(col.declared)
 		if strict && strings.EqualFold(col.declared, "ANY") {
 			col.affinity = none

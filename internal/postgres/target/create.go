@@ -180,6 +180,7 @@ func (w *Writer) define(ctx context.Context, e *refusedError) (done bool, err er
 	case t != nil && evolve:
 		d.table = t
 		d.add(c)
+		err = d.renamed(c)
 	}
 	if untyped != "" && len(d.sql) == 0 && (t == nil && create || t != nil && evolve && e.noColumn != "") {
 		e.remedy += "; or " + untyped
@@ -282,6 +283,29 @@ func (d *definition) add(c *waybill.Change) {
 			d.sql = append(d.sql, fmt.Sprintf("ALTER TABLE %s ADD COLUMN IF NOT EXISTS %s %s", d.table.ident(), server.Quote(col.Name), typeFrom(d.s, col)))
 		}
 	}
+}
+
+// renamed refuses to add columns to a table with one that the source does not have and that fills
+// itself with nulls only: one of the new may be that one under another name. A run that saw it before
+// says so by itself (followColumns); this holds after a restart, too.
+func (d *definition) renamed(c *waybill.Change) error {
+	if len(d.sql) == 0 || c.Schema == nil {
+		return nil
+	}
+	for i := range d.table.columns {
+		col := &d.table.columns[i]
+		_, inKey := c.Key.Get(col.name)
+		_, inRow := c.Row.Get(col.name)
+		atSource := slices.ContainsFunc(d.s.Columns, func(s waybill.SchemaColumn) bool { return s.Name == col.name })
+		if atSource || inKey || inRow || col.notNull || col.hasDefault || col.generated {
+			continue
+		}
+		return d.table.disagree(
+			fmt.Sprintf("ALTER TABLE %s RENAME COLUMN %s TO %s; or, if it is another: %s; then start the pipeline again",
+				d.table.ident(), server.Quote(col.name), server.Quote(d.types[0].Name), d.sql[0]),
+			"the source has a column %s that it lacks, and it has a column %s that the source lacks: it may have been renamed there", d.types[0].Name, col.name)
+	}
+	return nil
 }
 
 // run carries the statements out, if the stream is still this worker's.

@@ -132,6 +132,25 @@ func TestEvolve(t *testing.T) {
 	r.write(act(conformance.Captured(wide, waybill.Insert, `{"id":9000000000}`, `{}`)))
 }
 
+// TestEvolveRenamed: a writer that has not seen the former definition tells a column that may have
+// been renamed by what the target has and the source has not.
+func TestEvolveRenamed(t *testing.T) {
+	r := newTarget(t, `CREATE TABLE t (id integer PRIMARY KEY, name text, made timestamptz DEFAULT now(), twice integer GENERATED ALWAYS AS (id * 2) STORED);
+		INSERT INTO t VALUES (1, 'a')`, defining)
+	s := conformance.Schema("t", []string{"id"}, "id integer not null", "label text")
+	c := conformance.Captured(s, waybill.Insert, key(2), `{"id":2,"label":"b"}`)
+	r.fails(`the source has a column label that it lacks, and it has a column name that the source lacks: it may have been renamed there; `+
+		`ALTER TABLE "public"."t" RENAME COLUMN "name" TO "label"; or, if it is another: ALTER TABLE "public"."t" ADD COLUMN IF NOT EXISTS "label" text; then`, c)
+	r.want("SELECT id, name FROM t", "1|a")
+	r.exec(`ALTER TABLE t RENAME COLUMN name TO label`)
+	r.write(act(c))
+	r.want("SELECT id, label FROM t ORDER BY id", "1|a\n2|b")
+	// Columns that fill themselves are the target's own.
+	more := conformance.Schema("t", []string{"id"}, "id integer not null", "label text", "more text")
+	r.write(act(conformance.Captured(more, waybill.Insert, key(3), `{"id":3,"label":"c","more":"d"}`)))
+	r.want("SELECT id, more FROM t WHERE id = 3", "3|d")
+}
+
 // TestDefineAgain: a definition that was committed by a worker that died after it is found as it is.
 func TestDefineAgain(t *testing.T) {
 	r := newTarget(t, ``, defining)
