@@ -239,27 +239,6 @@ func TestSlotInUse(t *testing.T) {
 	pgtest.Open(t, o, at)
 }
 
-// TestUnpublished: what is left out of the publication would be missing without a word.
-func TestUnpublished(t *testing.T) {
-	s := newSource(t, `create table c (id int primary key); create table d (id int primary key)`)
-	o := s.open(t, "")
-	_, at := pgtest.Drain(t, o, "")
-	_ = o.Close()
-	s.exec(t, `alter publication `+s.slot+` drop table d`)
-	wantError(t, o.Open(t.Context(), at), `lacks "public"."d"`, `ALTER PUBLICATION "`+s.slot+`" ADD TABLE "public"."d";`, "waybill outbox install test")
-	text, fixes := findings(t, o)
-	wantWords(t, text, `lacks "public"."d"`)
-	for _, f := range fixes {
-		s.exec(t, f)
-	}
-	pgtest.Open(t, o, at)
-	_ = o.Close()
-	s.exec(t, `alter publication `+s.slot+` set (publish = 'insert')`)
-	wantError(t, o.Open(t.Context(), at), "leaves out", "SET (publish = 'insert, update, delete, truncate')")
-	s.exec(t, `drop publication `+s.slot)
-	wantGap(t, o, at, "publication "+s.slot+" was dropped", "waybill drop test")
-}
-
 // TestKeyless: PostgreSQL refuses updates of a table without a key once that is published, so Check
 // warns before, and publishing it says so.
 func TestKeyless(t *testing.T) {
