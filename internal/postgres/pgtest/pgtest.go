@@ -15,7 +15,7 @@ import (
 )
 
 // patience bounds what a test waits for a reader.
-const patience = 30 * time.Second
+const patience = time.Minute
 
 // Connect opens a session that ends with the test.
 func Connect(t testing.TB, url string) *pgx.Conn {

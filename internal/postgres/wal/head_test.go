@@ -22,7 +22,7 @@ func testIdleMoves(t *testing.T, major int) {
 	s, busy := newSourceOn(t, major, `create table c (id int primary key)`), newSourceOn(t, major, "")
 	o := s.open(t, "")
 	o.idleEvery = time.Millisecond
-	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	before, at := pgtest.Drain(t, o, "")
 	if len(before) != 0 {

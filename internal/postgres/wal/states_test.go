@@ -119,7 +119,7 @@ func TestSlotLost(t *testing.T) {
 			s.exec(t, `select pg_switch_wal(); insert into c values ((select max(id) + 1 from c))`)
 		}
 		s.exec(t, `checkpoint`)
-		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 		defer cancel()
 		p, err := at, error(nil)
 		for err == nil { // what was received before comes
@@ -202,7 +202,7 @@ func TestSlotInUse(t *testing.T) {
 	twin := s.new(nil)
 	t.Cleanup(func() { _ = twin.Close() })
 	pgtest.Open(t, twin, at)
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	if _, err := o.Next(ctx); !waybill.Transient(err) {
 		t.Fatalf("the session that was replaced: %v", err)
