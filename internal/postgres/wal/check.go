@@ -112,18 +112,21 @@ func (c *check) slotState(ctx context.Context) (bool, error) {
 		return true, nil
 	}
 	var (
-		pid                          int32
-		plugin, status, lost, client string
-		kept                         int64
+		pid                                    int32
+		plugin, database, status, lost, client string
+		kept                                   int64
 	)
-	err := c.conn.QueryRow(ctx, `select coalesce(s.active_pid, 0), coalesce(s.plugin, ''), coalesce(s.wal_status, ''), coalesce(to_jsonb(s) ->> 'invalidation_reason', ''),
-  coalesce(a.application_name, ''), greatest(coalesce(pg_current_wal_lsn() - s.restart_lsn, 0), 0)::int8
+	err := c.conn.QueryRow(ctx, `select coalesce(s.active_pid, 0), coalesce(s.plugin, ''), coalesce(s.database, ''), coalesce(s.wal_status, ''),
+  coalesce(to_jsonb(s) ->> 'invalidation_reason', ''), coalesce(a.application_name, ''), greatest(coalesce(pg_current_wal_lsn() - s.restart_lsn, 0), 0)::int8
 from pg_replication_slots s left join pg_stat_activity a on a.pid = s.active_pid where s.slot_name = $1`, c.slot).
-		Scan(&pid, &plugin, &status, &lost, &client, &kept)
+		Scan(&pid, &plugin, &database, &status, &lost, &client, &kept)
 	if err != nil {
 		return false, err
 	}
 	switch {
+	case database != c.conn.identity.Database:
+		c.found.Bad("name another one under `slot` in the configuration", "the server has a slot %s already, for its database %s", c.slot, database)
+		return false, nil
 	case plugin != "pgoutput":
 		c.found.Bad("configure another slot", "slot %s is one of plug-in %s, not pgoutput", c.slot, plugin)
 		return false, nil

@@ -86,7 +86,7 @@ func (r *relation) change(a *arena, op waybill.Op, oldKind byte, old, fresh []pg
 		c.Key = r.pick(a, from)
 	}
 	if len(c.Key) == 0 {
-		return c, fmt.Errorf("a change of %s has no key; run alter table %s replica identity full", c.Entity, c.Entity)
+		return c, fmt.Errorf("a change of %s has no column that could be its key; leave the table out of tables in the configuration", c.Entity)
 	}
 	return c, nil
 }
@@ -124,7 +124,8 @@ func (r *relation) keyOf(a *arena, tuple []pgoutput.Datum) waybill.Row {
 	return key
 }
 
-// pick takes the key out of a row; without key columns that is all that is not null.
+// pick takes the key out of a row; without key columns that is all that is not null, or all where
+// nothing is.
 func (r *relation) pick(a *arena, row waybill.Row) waybill.Row {
 	if len(r.key) == 0 {
 		key := a.row(len(row))
@@ -132,6 +133,9 @@ func (r *relation) pick(a *arena, row waybill.Row) waybill.Row {
 			if !row[i].Value.IsNull() {
 				key = append(key, row[i])
 			}
+		}
+		if len(key) == 0 { // a row of nulls
+			return row
 		}
 		return key
 	}

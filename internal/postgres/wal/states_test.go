@@ -264,7 +264,31 @@ alter table part replica identity full`)
 			t.Errorf("%s: %v", sql, err)
 		}
 	}
-	s.exec(t, `alter table nokey replica identity full; update nokey set b = 2`)
+	s.exec(t, `alter table nokey replica identity full; update nokey set b = 2; insert into nokey values (null, null); delete from nokey where a is null`)
 	actions, _ := pgtest.Drain(t, o, "")
-	wantText(t, actions, `insert public.nokey {"a":1} {"a":1,"b":null}`, `update public.nokey {"a":1} {"a":1,"b":2} before {"a":1,"b":null}`)
+	wantText(t, actions, `insert public.nokey {"a":1} {"a":1,"b":null}`, `update public.nokey {"a":1} {"a":1,"b":2} before {"a":1,"b":null}
+insert public.nokey {"a":null,"b":null} {"a":null,"b":null}
+delete public.nokey {"a":null,"b":null} {} before {"a":null,"b":null}`)
+}
+
+// TestSlotOfAnotherDatabase: names of slots are the server's, so that a pipeline of the same name
+// beside another database finds its own taken. Check says that, and Drop leaves it alone.
+func TestSlotOfAnotherDatabase(t *testing.T) {
+	first, second := newSource(t, `create table a (id int primary key)`), newSource(t, `create table a (id int primary key)`)
+	second.slot = first.slot
+	o := first.new(nil)
+	t.Cleanup(func() { _ = o.Close() })
+	pgtest.Open(t, o, "")
+	text, fixes := findings(t, second.new(nil))
+	if len(fixes) != 1 {
+		t.Error(fixes)
+	}
+	wantWords(t, text, "the server has a slot "+first.slot+" already, for its database ", "name another one under `slot` in the configuration")
+	if err := second.new(nil).Drop(t.Context(), "test/target"); err != nil {
+		t.Fatal(err)
+	}
+	conn := pgtest.Connect(t, first.url)
+	if n := pgtest.Query[int](t, conn, "select count(*) from pg_replication_slots where slot_name = '"+first.slot+"'"); n != 1 {
+		t.Errorf("%d slots are left", n)
+	}
 }
