@@ -59,7 +59,7 @@ func drawPlanChange(t *rapid.T) waybill.Change {
 	case waybill.Delete:
 		return tDelete(e.name, key)
 	case waybill.Truncate: // of one parent's rows, or of those with some other value, or of all
-		by := strings.Split(e.columns, ",")[0]
+		by, _, _ := strings.Cut(e.columns, ",")
 		v := fmt.Sprint(id("by"))
 		if e.name == "kid" {
 			by = "parent_id"
