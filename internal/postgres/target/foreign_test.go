@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/waybill-data/waybill"
+	"github.com/waybill-data/waybill/internal/conformance"
 )
 
 // facts marks changes as captured from a table with columns id, v and w.
@@ -111,6 +112,17 @@ func TestTruncate(t *testing.T) {
 		t.Errorf("%v", refused)
 	}
 	r.refused(truncate("nowhere"))
+}
+
+// TestRowsOfNulls: a table without a key may hold rows of nothing, also several.
+func TestRowsOfNulls(t *testing.T) {
+	r := newTarget(t, "", defining)
+	s := conformance.Schema("public.n", nil, "a integer", "b text")
+	none, one := `{"a":null,"b":null}`, `{"a":1,"b":null}`
+	r.write(act(conformance.Captured(s, waybill.Insert, none, none), conformance.Captured(s, waybill.Insert, one, one), conformance.Captured(s, waybill.Insert, none, none)),
+		act(conformance.Captured(s, waybill.Insert, none, none)))
+	r.want("SELECT * FROM n ORDER BY a", "1|NULL\nNULL|NULL\nNULL|NULL\nNULL|NULL")
+	r.want("SELECT foreign_writes FROM waybill.position", "0")
 }
 
 func TestEmptyActionsAreFiltered(t *testing.T) {

@@ -151,8 +151,10 @@ func (p *applyPlan) addShaped(c *waybill.Change, shape *changeShape, action int)
 			pc.rekey = true
 		}
 	}
+	// A captured row of a table without a key is named by all that it holds.
+	named := c.Op == waybill.Insert && c.Schema != nil && len(c.Schema.Key) == 0
 	for i := range c.Key {
-		if c.Key[i].Value.IsNull() {
+		if c.Key[i].Value.IsNull() && !named {
 			return &refusedChange{reason: "column " + c.Key[i].Name + " of its key is null"}
 		}
 	}
@@ -281,6 +283,10 @@ func (p *applyPlan) keyBytes(c *plannedChange) (key []byte, certain bool) {
 		v := c.value(p.keySource(c, kind, i, n))
 		start := len(key)
 		key = append(key, 0, 0, 0, 0)
+		if v.IsNull() { // of a row without a key
+			putLength(key[start:], -1)
+			continue
+		}
 		var ok bool
 		if kind.keyForms[i].asItIs(v, &kind.table.columns[n], (*targetColumn).ownKey) {
 			key = append(key, v.Raw...)
