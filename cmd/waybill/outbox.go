@@ -70,7 +70,7 @@ func (a *app) withInstaller(p *config.Pipeline, do func(waybill.Installer) error
 	}
 	var all installers
 	for _, stream := range streams {
-		reader, err := newSourceReader(p, stream, "", a.quietLog())
+		reader, err := newSourceReader(p, stream, "", a.log)
 		if err != nil {
 			return err
 		}

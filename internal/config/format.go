@@ -315,7 +315,7 @@ func postgresSourceFields() []*field {
 		},
 		{
 			name: "tables", kind: list, each: table, neededBy: "required for changes",
-			doc: "For `changes`: the tables to read, each as `SCHEMA.TABLE`; a `*` stands for any letters (`public.order*`).",
+			doc: "For `changes`: the tables to read, each as `SCHEMA.TABLE`; a `*` stands for any letters (`public.order*`) and leaves out what has no key.",
 		},
 		{
 			name: "snapshot", kind: word, def: "never", words: []string{"never"}, laterWords: []string{"initial"},

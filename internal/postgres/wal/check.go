@@ -168,8 +168,12 @@ func (c *check) published(ctx context.Context) (bool, error) {
 		}
 	}
 	var lacking, foreign []string
+	left := 0
 	for _, t := range tables {
-		if t.published {
+		if t.leftOut() {
+			left++
+		}
+		if t.published || t.leftOut() {
 			continue
 		}
 		lacking = append(lacking, t.quoted())
@@ -190,7 +194,7 @@ func (c *check) published(ctx context.Context) (bool, error) {
 		c.found.Bad(addSQL(c.publication, lacking)+";", "publication %s lacks %s, so that changes there are not in the log", c.publication, strings.Join(lacking, ", "))
 		return true, nil
 	}
-	c.found.Good("publication %s has %s", c.publication, server.Count(len(tables), "table"))
+	c.found.Good("publication %s has %s", c.publication, server.Count(len(tables)-left, "table"))
 	return true, nil
 }
 
@@ -237,6 +241,11 @@ func (c *check) identities(ctx context.Context) (bool, error) {
 		return false, err
 	}
 	for _, t := range tables {
+		if t.leftOut() {
+			c.found.Warn(keyFix(t)+" or leave it so, if it need not be captured; named without * in tables it is captured nonetheless",
+				"table %s has no key and is not captured: its updates and deletes would be refused at the source", t)
+			continue
+		}
 		found, err := c.o.identities(ctx, c.conn, t.quoted())
 		if err != nil {
 			return false, err
@@ -261,7 +270,7 @@ func (c *check) identity(t identity, whole bool) {
 		c.found.Bad(fmt.Sprintf("ALTER TABLE %s REPLICA IDENTITY DEFAULT;", t.quoted()),
 			"table %s has no replica identity: its updates and deletes are refused at the source", t)
 	default:
-		c.found.Bad(fmt.Sprintf("ALTER TABLE %s ADD PRIMARY KEY (…); (or ALTER TABLE %[1]s REPLICA IDENTITY FULL; where the target has a unique key)", t.quoted()),
+		c.found.Bad(keyFix(t.table),
 			"table %s has no key: its updates and deletes are refused at the source", t)
 	}
 }
@@ -277,6 +286,9 @@ func (c *check) generated(ctx context.Context) (bool, error) {
 	}
 	var left []string
 	for _, t := range tables {
+		if t.leftOut() {
+			continue
+		}
 		rows, err := c.conn.Query(ctx, `select attname::text from pg_attribute where attrelid = $1::text::regclass and attgenerated <> ''`, t.quoted())
 		if err != nil {
 			return false, err

@@ -84,6 +84,7 @@ func TestCheck(t *testing.T) { testenv.EachVersion(t, testCheck) }
 
 func testCheck(t *testing.T, major int) {
 	s := newSourceOn(t, major, `create table c (id int primary key); create table nokey (a int); create table g (id int primary key, d int generated always as (id * 2) stored)`)
+	s.tables = append(s.tables, "nokey")
 	o := s.open(t, "")
 	s.exec(t, `create table public.late (id int primary key)`)
 	found, err := o.Check(t.Context(), "test/target")

@@ -104,10 +104,11 @@ func (o *Reader) publish(ctx context.Context, c *sideConn, publication string) e
 	if err := c.QueryRow(ctx, `select exists (select from pg_publication where pubname = $1)`, publication).Scan(&exists); err != nil {
 		return server.Classify(err, "look for publication "+publication)
 	}
-	lacking, err := o.lacking(ctx, c, publication)
+	tables, err := o.asked(ctx, c, publication)
 	if err != nil {
 		return err
 	}
+	lacking := o.lackingOf(tables)
 	var sql string
 	switch {
 	case exists && len(lacking) == 0:
@@ -121,6 +122,23 @@ func (o *Reader) publish(ctx context.Context, c *sideConn, publication string) e
 		return denied(err, "make publication "+publication, sql+";")
 	}
 	return o.warnKeyless(ctx, c, lacking)
+}
+
+// keyFix is what makes a table's updates and deletes possible.
+func keyFix(t table) string {
+	return fmt.Sprintf("ALTER TABLE %s ADD PRIMARY KEY (…); (or ALTER TABLE %[1]s REPLICA IDENTITY FULL; where the target has a unique key)", t.quoted())
+}
+
+func (o *Reader) warnLeftOut(t table) {
+	if o.leftOut[t.quoted()] {
+		return
+	}
+	if o.leftOut == nil {
+		o.leftOut = map[string]bool{}
+	}
+	o.leftOut[t.quoted()] = true
+	o.log.Warn("a table without a key is not captured: PostgreSQL would refuse the application's updates and deletes of it", "table", t.String(),
+		"remedy", keyFix(t)+" or leave it so, if it need not be captured")
 }
 
 // warnKeyless tells of tables that the server does not let change any more, now that they are
@@ -172,7 +190,12 @@ const tablesSQL = `select n.nspname::text, c.relname::text,
   exists (select from pg_publication_tables t join pg_namespace pn on pn.nspname = t.schemaname
     join pg_class p on p.relnamespace = pn.oid and p.relname = t.tablename
     where t.pubname = $1 and (p.oid = c.oid or p.oid in (select pg_partition_ancestors(c.oid)) or c.oid in (select pg_partition_ancestors(p.oid)))),
-  pg_has_role(c.relowner, 'USAGE')
+  pg_has_role(c.relowner, 'USAGE'),
+  exists (select from (select c.oid union select relid from pg_partition_tree(c.oid)) p (id) join pg_class l on l.oid = p.id
+    where (l.relkind = 'r' or l.oid = c.oid and not exists (select from pg_inherits where inhparent = c.oid))
+      and not (l.relreplident = 'f'
+        or l.relreplident = 'd' and exists (select from pg_index i where i.indrelid = l.oid and i.indisprimary and i.indimmediate)
+        or l.relreplident = 'i' and exists (select from pg_index i where i.indrelid = l.oid and i.indisreplident)))
 from pg_class c join pg_namespace n on n.oid = c.relnamespace
 where c.relkind in ('r', 'p') and c.relpersistence = 'p' and n.nspname !~ '^pg_' and n.nspname <> 'information_schema'
 order by 1, 2`
@@ -183,7 +206,13 @@ type table struct {
 	ancestors    []string // of a partition
 	published    bool
 	owned        bool // by a role that this one may act for
+	keyless      bool // see identity; of a partition is enough
+	named        bool // without a wildcard
 }
+
+// leftOut: nobody asked for this very table, and publishing it would have the server refuse the
+// application's updates and deletes.
+func (t table) leftOut() bool { return t.keyless && !t.named && !t.published }
 
 func (t table) String() string { return t.schema + "." + t.name }
 func (t table) quoted() string { return pgx.Identifier{t.schema, t.name}.Sanitize() }
@@ -195,7 +224,7 @@ func (o *Reader) asked(ctx context.Context, c *sideConn, publication string) ([]
 		return nil, server.Classify(err, "list the source's tables")
 	}
 	all, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (t table, err error) {
-		err = row.Scan(&t.schema, &t.name, &t.ancestors, &t.published, &t.owned)
+		err = row.Scan(&t.schema, &t.name, &t.ancestors, &t.published, &t.owned, &t.keyless)
 		return t, err
 	})
 	if err != nil {
@@ -205,22 +234,29 @@ func (o *Reader) asked(ctx context.Context, c *sideConn, publication string) ([]
 	if o.opts.Outbox {
 		patterns = []string{"waybill.outbox"}
 	}
+	exact := slices.DeleteFunc(slices.Clone(patterns), func(p string) bool { return strings.ContainsAny(p, `*?[\`) })
+	for i := range all {
+		all[i].named = matches(exact, all[i].String())
+	}
 	return slices.DeleteFunc(all, func(t table) bool {
 		return !matches(patterns, t.String()) || t.schema == "waybill" && !o.opts.Outbox ||
 			slices.ContainsFunc(t.ancestors, func(a string) bool { return matches(patterns, a) })
 	}), nil
 }
 
-// lacking are the tables, quoted, that should be published and are not.
-func (o *Reader) lacking(ctx context.Context, c *sideConn, publication string) ([]string, error) {
-	tables, err := o.asked(ctx, c, publication)
+// lackingOf are the tables, quoted, that should be published and are not. It warns once of each that
+// is left out until it has a key.
+func (o *Reader) lackingOf(tables []table) []string {
 	var names []string
 	for _, t := range tables {
-		if !t.published {
+		switch {
+		case t.leftOut():
+			o.warnLeftOut(t)
+		case !t.published:
 			names = append(names, t.quoted())
 		}
 	}
-	return names, err
+	return names
 }
 
 // makeSlot registers the stream and makes its slot. A registration without a place says that the

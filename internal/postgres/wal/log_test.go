@@ -20,6 +20,7 @@ create table f (id int primary key, v text); alter table f replica identity full
 create table nokey (a int, b text); alter table nokey replica identity full;
 create table i (id int primary key, code text not null, v text); create unique index i_code on i (code); alter table i replica identity using index i_code;
 create table n (id int primary key, v text); alter table n replica identity nothing`)
+	s.tables = append(s.tables, "public.n")
 	o := s.open(t, "")
 	s.exec(t, `begin; insert into d values (1, 'a'); insert into f values (1, 'a'); insert into nokey values (1, 'a'), (2, null);
 insert into i values (1, 'x', 'a'); insert into n values (1, 'a');

@@ -3,7 +3,6 @@ package wal
 import (
 	"context"
 	"errors"
-	"slices"
 	"strings"
 	"time"
 
@@ -53,13 +52,20 @@ func (o *Reader) maintain(ctx context.Context, stop func(error)) {
 
 // upkeep publishes tables that came, and lets the slot move in a log that holds nothing for it.
 func (o *Reader) upkeep(ctx context.Context, c *sideConn) error {
-	lacking, err := o.lacking(ctx, c, o.opts.Publication)
+	tables, err := o.asked(ctx, c, o.opts.Publication)
 	if err != nil {
 		return err
 	}
-	if gone := slices.DeleteFunc(slices.Clone(lacking), func(t string) bool { return !o.published[t] }); len(gone) > 0 {
+	var gone []string
+	for _, t := range tables {
+		if !t.published && o.published[t.quoted()] {
+			gone = append(gone, t.quoted())
+		}
+	}
+	if len(gone) > 0 {
 		return &unpublishedError{o.lacks(gone)}
 	}
+	lacking := o.lackingOf(tables)
 	if len(lacking) > 0 {
 		if _, err := c.Exec(ctx, addSQL(o.opts.Publication, lacking)); err != nil {
 			return denied(err, "publish new tables", addSQL(o.opts.Publication, lacking)+";")

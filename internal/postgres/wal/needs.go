@@ -89,15 +89,13 @@ from pg_publication where pubname = $1`, o.opts.Publication, o.opts.Outbox).Scan
 	if err != nil {
 		return err
 	}
-	var lacking []string
 	o.published = map[string]bool{}
 	for _, t := range tables {
 		if t.published {
 			o.published[t.quoted()] = true
-		} else {
-			lacking = append(lacking, t.quoted())
 		}
 	}
+	lacking := o.lackingOf(tables)
 	if len(lacking) == 0 {
 		return nil
 	}

@@ -78,7 +78,8 @@ type Reader struct {
 	// published are the tables, quoted, that were published when the log was opened. Open sets it
 	// before, and the maintaining goroutine uses it after.
 	published map[string]bool
-	former    uint32 // backend of the session that was lost, until another one is open
+	leftOut   map[string]bool // tables, quoted, that a warning told of; used as published is
+	former    uint32          // backend of the session that was lost, until another one is open
 
 	idleEvery time.Duration
 
