@@ -20,7 +20,7 @@ func mappingFields() []*field {
 		{name: "drop", kind: list, each: text, doc: "Columns that do not pass, instead of `only`. A column of the key cannot be one."},
 		{
 			name: "set", kind: named, each: text, free: true, freeName: "COLUMN",
-			doc: "Columns of the target with a CEL expression for the value, in which `row` has the columns of the source: `{email: \"row.email.lowerAscii()\"}`.",
+			doc: "Columns of the target with a CEL expression for the value, in which `row` has the columns of the source: `{email: \"row.email == null ? null : row.email.lowerAscii()\"}`. A function that gets NULL stops the pipeline: the condition says what becomes of it.",
 		},
 		{
 			name: "where", kind: text,

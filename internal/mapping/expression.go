@@ -41,8 +41,15 @@ type expression struct {
 	column  string   // set where the expression is nothing but a column
 }
 
-func (e *environment) compile(text string) (*expression, []*Error) {
-	checked, issues := e.Compile(text)
+// compile makes an expression ready. With nullable it may be null where a condition of its own says so.
+func (e *environment) compile(text string, nullable bool) (*expression, []*Error) {
+	checked, issues := e.Parse(text)
+	if issues.Err() == nil {
+		if nullable {
+			untypeNulls(checked.NativeRep())
+		}
+		checked, issues = e.Check(checked)
+	}
 	if issues.Err() != nil {
 		var faults []*Error
 		for _, i := range issues.Errors() {
@@ -58,8 +65,8 @@ func (e *environment) compile(text string) (*expression, []*Error) {
 	if err != nil {
 		return nil, []*Error{{Line: 1, Column: 1, Message: err.Error()}}
 	}
-	x := &expression{program: program, result: checked.OutputType()}
 	root := checked.NativeRep().Expr()
+	x := &expression{program: program, result: resultOf(checked.NativeRep(), root)}
 	ast.PostOrderVisit(root, ast.NewExprVisitor(func(n ast.Expr) {
 		if column, ok := selected(n); ok {
 			x.columns = append(x.columns, column)
@@ -69,6 +76,46 @@ func (e *environment) compile(text string) (*expression, []*Error) {
 		x.column = column
 	}
 	return x, nil
+}
+
+// untypeNulls lets one branch of `c ? null : x` be null, whatever the type of the other is: CEL wants
+// dyn(null) there.
+func untypeNulls(tree *ast.AST) {
+	factory, id := ast.NewExprFactory(), ast.MaxID(tree)
+	ast.PostOrderVisit(tree.Expr(), ast.NewExprVisitor(func(n ast.Expr) {
+		if n.Kind() != ast.CallKind || n.AsCall().FunctionName() != operators.Conditional {
+			return
+		}
+		for _, branch := range n.AsCall().Args()[1:] {
+			if branch.Kind() == ast.LiteralKind && branch.AsLiteral() == types.NullValue {
+				id += 2
+				branch.SetKindCase(factory.NewCall(id-1, "dyn", factory.NewLiteral(id, types.NullValue)))
+			}
+		}
+	}))
+}
+
+// resultOf is the type of what a node gives where that is not null.
+func resultOf(tree *ast.AST, n ast.Expr) *cel.Type {
+	if n.Kind() == ast.CallKind && n.AsCall().FunctionName() == operators.Conditional {
+		yes, no := n.AsCall().Args()[1], n.AsCall().Args()[2]
+		switch {
+		case isNull(yes):
+			return resultOf(tree, no)
+		case isNull(no):
+			return resultOf(tree, yes)
+		}
+	}
+	return tree.GetType(n.ID())
+}
+
+// isNull recognises what untypeNulls makes.
+func isNull(n ast.Expr) bool {
+	if n.Kind() != ast.CallKind || n.AsCall().FunctionName() != "dyn" {
+		return false
+	}
+	of := n.AsCall().Args()[0]
+	return of.Kind() == ast.LiteralKind && of.AsLiteral() == types.NullValue
 }
 
 // selected is the column that a node takes from row.
@@ -123,7 +170,7 @@ func (e *expression) eval(r *rowValue) (ref.Val, error) {
 }
 
 var (
-	errNull     = errors.New("an operator or function does not take what it got; a null, perhaps, or a number that is a string and needs decimal()")
+	errNull     = errors.New("an operator or function does not take what it got; a null, perhaps (row.x == null ? null : … is right for both), or a number that is a string and needs decimal()")
 	errNoReason = errors.New("a value cannot be converted or is out of range")
 )
 

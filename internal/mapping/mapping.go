@@ -210,7 +210,7 @@ func (c *compiler) expressions() {
 }
 
 func (c *compiler) compile(field, text string) *expression {
-	e, faults := c.env.compile(text)
+	e, faults := c.env.compile(text, field != "where")
 	for _, f := range faults {
 		f.Entity, f.Field = c.rule.Entity, field
 		c.faults = append(c.faults, f)

@@ -254,6 +254,28 @@ func TestSet(t *testing.T) {
 	}
 }
 
+// TestSetNull: an expression says in its own words what becomes of null.
+func TestSetNull(t *testing.T) {
+	m := compiled(t, mapping.Rule{Entity: "c", Set: []mapping.Set{
+		{Column: "email", Expression: "row.email == null ? null : row.email.lowerAscii()"},
+		{Column: "size", Expression: "row.size != null ? (row.size > 9 ? 'large' : row.size > 5 ? null : 'small') : null"},
+		{Column: "twice", Expression: "row.size == null ? null : row.size * 2"},
+		{Column: "none", Expression: "true ? null : null"},
+	}})
+	for in, want := range map[string]string{
+		`"email":"A@B","size":9`:   `"email":"a@b","size":null,"twice":18,"none":null`,
+		`"email":null,"size":null`: `"email":null,"size":null,"twice":null,"none":null`,
+		`"email":"","size":10`:     `"email":"","size":"large","twice":20,"none":null`,
+	} {
+		const head, tail = `[{"entity":"c","op":"insert","key":{"id":1},"row":{`, `}}]`
+		requireMapped(t, m, head+in+tail, head+want+tail)
+	}
+	_, err := mapping.Compile([]mapping.Rule{{Entity: "c", Set: []mapping.Set{{Column: "x", Expression: "row.a == null ? 1 : 'b'"}}}})
+	if err == nil {
+		t.Error("branches of two types are one")
+	}
+}
+
 func TestChildren(t *testing.T) {
 	m := compiled(t, mapping.Rule{Entity: "c", To: "crm.c", Columns: []R{{From: "id", To: "cid"}}, Children: []mapping.Child{
 		{Field: "phones", To: "crm.phone", Key: []string{"id"}, Parent: []R{{From: "id", To: "customer_id"}}},
