@@ -15,6 +15,8 @@ var (
 	// ErrFull: there is no room for it now; nothing was changed and nothing dropped, and who
 	// writes is held back until there is. It may take hours. AsFull makes one.
 	ErrFull = errors.New("no room")
+	// ErrNullDocument: a value is the JSON document null, which the literal cannot tell from the SQL null.
+	ErrNullDocument = errors.New("the JSON document null cannot be told from SQL NULL here")
 )
 
 // GapError tells what is missing. errors.Is(err, ErrGap) holds.

@@ -346,7 +346,7 @@ func refuse(a *waybill.Action, cause error) error {
 	named := *of
 	named.Action, named.Seq = a.ID, a.Seq
 	if named.Remedy == "" {
-		named.Remedy = "correct the value at the source, or leave the column out with drop"
+		named.Remedy = fmt.Sprintf("leave the column out of this pipeline (mapping.%s.drop): the value is on its way already, and correcting it at the source helps later changes alone", of.Entity)
 	}
 	return &named
 }

@@ -275,8 +275,15 @@ func (s *statement) run(ctx context.Context, c *waybill.Change) (int64, error) {
 			col = &c.Key
 		}
 		value, err := s.decode((*col)[src.index].Value)
+		if errors.Is(err, waybill.ErrNullDocument) && src.verbatim() {
+			s.args[i].Value = "null" // the text, which is not NULL
+			continue
+		}
 		if err != nil {
-			return 0, &refusal{reason: fmt.Sprintf("column %s: the source's value cannot be taken: %s", src.column.name, err)}
+			return 0, &refusal{
+				reason: fmt.Sprintf("column %s: the source's value cannot be taken: %s", src.column.name, err),
+				remedy: fmt.Sprintf("leave the column out of this pipeline (mapping.%s.drop): the value is on its way already, and correcting it at the source helps later changes alone", c.Entity),
+			}
 		}
 		v, reason := src.convert(value)
 		if reason != "" {
@@ -315,10 +322,15 @@ func (s *source) convert(v waybill.Value) (driver.Value, string) {
 			return f, ""
 		}
 	}
-	if s.document && v.Form == waybill.JSON && (s.column.affinity == text || s.column.affinity == none) {
+	if v.Form == waybill.JSON && s.verbatim() {
 		return view(v.Raw), ""
 	}
 	return convert(v, s.column)
+}
+
+// verbatim: the column holds JSON documents as they are written.
+func (s *source) verbatim() bool {
+	return s.document && (s.column.affinity == text || s.column.affinity == none)
 }
 
 func declaredType(c *column) string {

@@ -16,6 +16,9 @@ func (c coded) AppendJSON(dst, raw []byte) ([]byte, error) {
 	if len(raw) == 0 || raw[0] != '!' {
 		return nil, errors.New("not of this encoding")
 	}
+	if string(raw) == "!null" {
+		return nil, waybill.ErrNullDocument
+	}
 	return append(dst, raw[1:]...), nil
 }
 
@@ -51,6 +54,7 @@ func TestCreateTypes(t *testing.T) {
 		{"json", `{"a": 1.0}`, "TEXT", `text {"a": 1.0}`},
 		{"jsonb", `"a"`, "TEXT", `text "a"`},
 		{"jsonb", `5`, "TEXT", "text 5"},
+		{"jsonb", `null`, "TEXT", "text null"},
 		{"integer[]", `[1,null,3]`, "TEXT", "text [1,null,3]"},
 		{"uuid", `"6f1c0f4e-2a00-4000-8000-000000000001"`, "TEXT", "text 6f1c0f4e-2a00-4000-8000-000000000001"},
 		{"int4range", `"[1,5)"`, "TEXT", "text [1,5)"},

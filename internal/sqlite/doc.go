@@ -67,7 +67,7 @@
 //	numeric with more digits or any   TEXT, the digits as they are
 //	boolean                           BOOLEAN, 1 or 0
 //	bytea                             BLOB
-//	json, jsonb                       TEXT, the document as it is written; the document null is refused
+//	json, jsonb                       TEXT, the document as it is written; the document null is the text null, and not NULL
 //	timestamp with time zone          TEXT, RFC 3339 in UTC with microseconds, or as PostgreSQL shows it
 //	                                  where that has no form for it (infinity, BC, years past 9999)
 //	arrays                            TEXT, a JSON array, or as PostgreSQL shows it where that would not

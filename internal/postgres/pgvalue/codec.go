@@ -59,12 +59,11 @@ const (
 
 // What can be wrong with the bytes of a value. None holds any of them.
 var (
-	errLength       = errors.New("the length is not the type's")
-	errForm         = errors.New("the form is not the type's")
-	errRange        = errors.New("a number in it is out of range")
-	errUTF8         = errors.New("the text is not UTF-8")
-	errNullDocument = errors.New("the JSON document null cannot be told from no value here; store SQL NULL instead")
-	errFormat       = errors.New("the binary format of this type is not known")
+	errLength = errors.New("the length is not the type's")
+	errForm   = errors.New("the form is not the type's")
+	errRange  = errors.New("a number in it is out of range")
+	errUTF8   = errors.New("the text is not UTF-8")
+	errFormat = errors.New("the binary format of this type is not known")
 )
 
 const (

@@ -7,6 +7,8 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"unicode/utf8"
+
+	"github.com/waybill-data/waybill"
 )
 
 // jsonOfBinary appends a binary value as JSON.
@@ -165,7 +167,7 @@ func appendDocument(dst, raw []byte) ([]byte, error) {
 		return nil, errForm
 	}
 	if raw = bytes.Trim(raw, " \t\r\n"); string(raw) == "null" {
-		return nil, errNullDocument
+		return nil, waybill.ErrNullDocument
 	}
 	return append(dst, raw...), nil
 }
