@@ -13,8 +13,9 @@ import (
 	"github.com/waybill-data/waybill/internal/postgres/server"
 )
 
-// schemaAge is how old the writer's view of the target's tables may get. Most changes of a
-// table show in a failing statement; a foreign key that was added does not.
+// schemaAge is how old the writer's view of the target's tables may get. What changes a table that is
+// written shows at once, see unchanged; a foreign key between two others, which may put those that
+// are written in an order, does not.
 const schemaAge = time.Minute
 
 // maxKinds bounds how many kinds of changes (table, operation, set of columns) are remembered,
@@ -38,7 +39,7 @@ func (w *Writer) apply(ctx context.Context, b waybill.Batch) error {
 	if time.Since(w.schema.readAt) > schemaAge || len(w.schema.kinds) > maxKinds {
 		w.forgetTables()
 	}
-	single, fresh := false, len(w.schema.tables) == 0
+	single, fresh, changed := false, len(w.schema.tables) == 0, false
 	w.schema.lenient = w.lenient > 0
 	var late *stepError // a constraint that was violated at the end of an action
 	for {
@@ -55,8 +56,10 @@ func (w *Writer) apply(ctx context.Context, b waybill.Batch) error {
 			return nil
 		case errors.As(err, &lost):
 			return w.lost(ctx, b, server.Classify(lost.err, "write to the target"))
-		case errors.As(err, &refused) && !fresh, differs(err) && !fresh, errors.As(err, &step) && step.stale() && !fresh:
-			fresh = true
+		case errors.As(err, &step) && step.changed() && changed:
+			return waybill.AsTransient(errors.New("write to the target: its tables are being altered"))
+		case errors.As(err, &refused) && !fresh, step.changed(), differs(err) && !fresh, step.stale() && !fresh:
+			fresh, changed = true, step.changed()
 			w.forgetTables()
 			if err := w.link.trim(ctx, true); err != nil {
 				return server.Classify(err, "write to the target")
@@ -152,7 +155,7 @@ func (w *Writer) attempt(ctx context.Context, b waybill.Batch, single bool, late
 	if err := t.flush(); err != nil {
 		return err
 	}
-	t.sameTypes()
+	t.unchanged()
 	if w.schema.lenient {
 		if err := t.drain(); err != nil { // the position takes what was counted
 			return err
@@ -292,6 +295,7 @@ func (t *applyTx) flush() error {
 		plan.arrange(0)
 	}
 	for i, g := range plan.groups {
+		t.wrote(g.kind.table)
 		t.replan(g)
 		if err := t.sendGroup(g); err != nil {
 			return err

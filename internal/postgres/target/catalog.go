@@ -37,6 +37,7 @@ type tableRef struct {
 // targetTable is a table that an entity is written to.
 type targetTable struct {
 	oid           uint32
+	signature     int64 // as of before the rest was read
 	schema, name  string
 	kind          string // relkind
 	columns       []targetColumn
@@ -181,7 +182,7 @@ func (s *targetSchema) read(ctx context.Context, conn *pgx.Conn, schema, name st
 		return nil, err
 	}
 	found, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (bool, error) {
-		return true, row.Scan(&t.oid, &t.kind, &t.barrier, &t.deferrable,
+		return true, row.Scan(&t.oid, &t.signature, &t.kind, &t.barrier, &t.deferrable,
 			&t.guards.insertRule, &t.guards.deleteRule, &t.guards.writeTrigger, &t.guards.routed, &t.guards.deletes)
 	})
 	if err != nil || len(found) == 0 {
@@ -226,7 +227,7 @@ WITH RECURSIVE c AS (
 ), rules AS (
 	SELECT r.ev_type FROM pg_rewrite r JOIN c ON c.oid = r.ev_class WHERE r.ev_enabled IN ('O', 'A')
 )
-SELECT c.oid, c.relkind::text,
+SELECT c.oid, ` + signature + `, c.relkind::text,
 	c.relkind NOT IN ('r', 'p') OR c.relispartition OR c.relhasrules
 		OR EXISTS (SELECT FROM triggers t WHERE t.tgrelid = c.oid OR c.relkind = 'p')
 		OR EXISTS (SELECT FROM pg_inherits i WHERE i.inhrelid = c.oid OR i.inhparent = c.oid AND c.relkind <> 'p'),

@@ -2,18 +2,16 @@ package target
 
 import (
 	"bytes"
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"slices"
 
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/waybill-data/waybill"
 )
 
-// copyRows is from how many rows on inserts go by COPY. It takes a round trip of its own and a look at
-// the columns; with fewer rows INSERT takes the server less.
+// copyRows is from how many rows on inserts go by COPY. It takes a round trip of its own;
+// with fewer rows INSERT takes the server less.
 const copyRows = groupChanges
 
 // copyHead begins COPY's binary format; no flags, no extension.
@@ -52,9 +50,6 @@ func (t *applyTx) copyGroup(g *changeGroup) (done bool, err error) {
 		step: sentStep{what: stepData, kind: g.kind, action: t.w.plan.changes[g.items[0]].action},
 	}
 	t.flight, t.w.arrays, t.w.spare = f, t.w.spare, nil
-	if !slices.ContainsFunc(t.copied, func(s sentStep) bool { return s.kind == g.kind }) {
-		t.copied = append(t.copied, f.step)
-	}
 	conn := t.w.link.conn.PgConn()
 	go func() {
 		defer close(f.done)
@@ -112,29 +107,6 @@ func (t *applyTx) appendRows(buf []byte, g *changeGroup) (_ []byte, ok bool) {
 		}
 	}
 	return append(buf, 0xff, 0xff), true
-}
-
-// sameTypesSQL fails where the columns are not what they were when the table's definition was read:
-// COPY takes bytes of any type for those of the column's. It comes last: since the first COPY the
-// transaction has the table locked, so that it cannot have changed in between, nor does it afterwards.
-const sameTypesSQL = `SELECT (CASE WHEN (SELECT pg_catalog.string_agg(a.attname || ' ' || pg_catalog.format_type(a.atttypid, a.atttypmod), ',' ORDER BY a.attnum)
-	FROM pg_catalog.pg_attribute a WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped) = $2
-	THEN '1' ELSE 'waybill: the columns have changed' END)::pg_catalog.int4`
-
-// sameTypes looks at the columns of what was copied into.
-func (t *applyTx) sameTypes() {
-	for _, step := range t.copied {
-		k := step.kind
-		if k.definition == nil {
-			for i := range k.table.columns {
-				if i > 0 {
-					k.definition = append(k.definition, ',')
-				}
-				k.definition = append(k.definition, k.table.columns[i].name+" "+k.table.columns[i].shown...)
-			}
-		}
-		t.query(sameTypesSQL, []uint32{oidOID, oidText}, [][]byte{binary.BigEndian.AppendUint32(nil, k.table.oid), k.definition}, step)
-	}
 }
 
 func (k *groupKind) copySQL() string {

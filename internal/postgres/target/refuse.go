@@ -54,9 +54,10 @@ func (e *stepError) skipped() bool {
 }
 
 // stale tells whether the error may come from a table that is not what it was when its
-// definition was read.
+// definition was read. One that skips rows may be such too: the server keeps a prepared statement that
+// a rule made nothing of when the rule is gone.
 func (e *stepError) stale() bool {
-	if e.step.kind == nil || e.noRow() || e.skipped() {
+	if e == nil || e.step.kind == nil || e.noRow() {
 		return false
 	}
 	switch e.pg.Code {

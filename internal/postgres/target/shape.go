@@ -58,7 +58,6 @@ type groupKind struct {
 	moves            map[*groupKind]bool
 	statements       map[string][]*targetStatement
 	copy             string      // COPY, once made
-	definition       []byte      // the table's columns and types, once made
 	keyForms         []knownForm // of the columns of the key
 	former           []byte      // how the columns of passTypes travelled last: 1 as text
 }

@@ -26,10 +26,10 @@ type applyTx struct {
 	relaxed bool // constraints were deferred
 	data    int  // groups sent
 	late    *stepError
-	flight  *copyFlight // under way
-	failed  error       // of a COPY that has landed
-	copied  []sentStep  // COPY was used, one of each kind
-	behind  bool        // a full plan was sent and not waited for
+	flight  *copyFlight    // under way
+	failed  error          // of a COPY that has landed
+	tables  []*targetTable // there are statements for
+	behind  bool           // a full plan was sent and not waited for
 	foreign foreignFound
 }
 
@@ -50,6 +50,7 @@ const (
 	stepPrepare
 	stepData
 	stepConstraints // at the end of an action, or after a change of it
+	stepUnchanged
 	stepPosition
 )
 
