@@ -3,6 +3,7 @@ package waybill
 import (
 	"fmt"
 	"iter"
+	"slices"
 	"time"
 )
 
@@ -143,16 +144,26 @@ func (b Batch) Cut(i int) (head, tail Batch, ok bool) {
 	return head, tail, true
 }
 
-// Join appends the batch that follows b.
-func (b Batch) Join(next Batch) Batch {
-	n, first, second := len(b.Actions), b.At, next.At
-	joined := Batch{After: b.After, Upto: next.Upto, Actions: append(b.Actions[:n:n], next.Actions...)}
-	if (first != nil || n == 0) && (second != nil || len(next.Actions) == 0) {
+// Join appends the batches that follow b.
+func (b Batch) Join(next ...Batch) Batch {
+	if len(next) == 0 {
+		return b
+	}
+	all := append([]Batch{b}, next...)
+	ends, n, at := make([]int, len(all)), 0, true
+	for i := range all {
+		n += len(all[i].Actions)
+		ends[i] = n
+		at = at && (all[i].At != nil || len(all[i].Actions) == 0)
+	}
+	joined := Batch{After: b.After, Upto: all[len(all)-1].Upto, Actions: make([]Action, 0, n)}
+	for i := range all {
+		joined.Actions = append(joined.Actions, all[i].Actions...)
+	}
+	if at {
 		joined.At = func(i int) Position {
-			if i < n {
-				return first(i)
-			}
-			return second(i - n)
+			k, _ := slices.BinarySearch(ends, i+1)
+			return all[k].At(i - ends[k] + len(all[k].Actions))
 		}
 	}
 	return joined

@@ -100,7 +100,7 @@ func (e *engine) parts(ctx context.Context, w *worker, all *hops, owner string, 
 	batch := w.pipeline.Batch
 	part := func(h *hop, r waybill.Reader, to waybill.Writer) *pattern.Hop {
 		return &pattern.Hop{
-			Stream: h.stream, Reader: r, Writer: to, MaxActions: batch.MaxActions, MaxBytes: batch.MaxBytes,
+			Stream: h.stream, Reader: r, Writer: to, MaxActions: batch.MaxActions, MaxBytes: batch.MaxBytes, MaxDelay: batch.MaxDelay,
 			Log: log, Meter: h.meter, Gate: h.gate, Ended: func(err error) { w.ended(ctx, h, err, log) },
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"time"
 
 	"github.com/waybill-data/waybill"
 	"github.com/waybill-data/waybill/internal/pump"
@@ -32,6 +33,7 @@ type Hop struct {
 	Writer     waybill.Writer
 	MaxActions int
 	MaxBytes   int64
+	MaxDelay   time.Duration
 	Log        *slog.Logger
 	Meter      *pump.Meter
 	Gate       *pump.Gate
@@ -44,7 +46,7 @@ type Hop struct {
 // is where the reader's head is when from closes; nil: at the start.
 func (h *Hop) run(ctx context.Context, before func(context.Context) error, untilCaughtUp bool, from <-chan struct{}) error {
 	err := pump.Run(ctx, h.Reader, h.Writer, pump.Config{
-		Stream: h.Stream, MaxActions: h.MaxActions, MaxBytes: h.MaxBytes, Before: before,
+		Stream: h.Stream, MaxActions: h.MaxActions, MaxBytes: h.MaxBytes, MaxDelay: h.MaxDelay, Before: before,
 		UntilCaughtUp: untilCaughtUp, From: from, Log: h.Log, Meter: h.Meter, Gate: h.Gate,
 	})
 	if h.Ended != nil {

@@ -20,6 +20,8 @@ type Config struct {
 	// is read ahead. One action may exceed MaxBytes.
 	MaxActions int
 	MaxBytes   int64
+	// MaxDelay is how long actions wait for others to share their batch where they come in a rush.
+	MaxDelay time.Duration
 	// Before, if set, runs each time before the stream is taken; it is tried again as taking is.
 	Before func(context.Context) error
 	// UntilCaughtUp ends the run once what the source held at its start is written; with From,
@@ -169,8 +171,8 @@ func (p *pump) carry(ctx context.Context, pos waybill.Position) (err error) {
 			}
 		})
 	}
-	for {
-		b, more, err := q.take(ctx, func() bool { return end.reached(p.r, pos) })
+	for linger := time.Duration(0); ; {
+		b, more, err := q.take(ctx, linger, func() bool { return end.reached(p.r, pos) })
 		if err != nil {
 			return whyEnded(ctx, err)
 		}
@@ -187,8 +189,15 @@ func (p *pump) carry(ctx context.Context, pos waybill.Position) (err error) {
 		if err := p.ack(ctx, pos); err != nil {
 			return err
 		}
+		if linger = 0; len(b.Actions) >= rush {
+			linger = p.MaxDelay
+		}
 	}
 }
+
+// rush is how many actions gather during one write where they come in a rush: faster than single
+// writes are worth what each costs, on both sides, whatever is in it.
+const rush = 64
 
 // whyEnded is what ended ctx, if that is where err comes from.
 func whyEnded(ctx context.Context, err error) error {

@@ -3,6 +3,7 @@ package pump
 import (
 	"context"
 	"sync"
+	"time"
 
 	"github.com/waybill-data/waybill"
 )
@@ -36,8 +37,7 @@ func (q *queue) put(ctx context.Context, b waybill.Batch) error {
 	size := int64(b.Size())
 	for {
 		q.mu.Lock()
-		full := q.actions >= q.maxActions || q.bytes >= q.maxBytes
-		if !full {
+		if !q.full() {
 			q.batches = append(q.batches, b)
 			q.actions += len(b.Actions)
 			q.bytes += size
@@ -71,32 +71,43 @@ func (q *queue) wake() {
 }
 
 // take waits for something to write and returns as much of it as one batch may hold; no more
-// once done says so.
-func (q *queue) take(ctx context.Context, done func() bool) (b waybill.Batch, more bool, err error) {
+// once done says so. It lets what is there wait up to linger for more.
+func (q *queue) take(ctx context.Context, linger time.Duration, done func() bool) (b waybill.Batch, more bool, err error) {
+	var due <-chan time.Time
 	for {
 		q.mu.Lock()
 		if done() {
 			q.mu.Unlock()
 			return waybill.Batch{}, false, nil
 		}
-		if len(q.batches) > 0 && ctx.Err() == nil {
+		some := len(q.batches) > 0 && ctx.Err() == nil
+		if some && (linger <= 0 || q.full() || q.err != nil) {
 			b := q.merge()
 			q.notify()
 			q.mu.Unlock()
 			return b, true, nil
 		}
+		if some && due == nil {
+			timer := time.NewTimer(linger)
+			defer timer.Stop()
+			due = timer.C
+		}
 		err, changed := q.err, q.changed
 		q.mu.Unlock()
-		if err != nil {
+		if err != nil && !some {
 			return waybill.Batch{}, false, err
 		}
 		select {
 		case <-ctx.Done():
 			return waybill.Batch{}, false, ctx.Err()
+		case <-due:
+			linger = 0
 		case <-changed:
 		}
 	}
 }
+
+func (q *queue) full() bool { return q.actions >= q.maxActions || q.bytes >= q.maxBytes }
 
 func (q *queue) merge() waybill.Batch {
 	b, n := q.batches[0], 1
@@ -107,9 +118,9 @@ func (q *queue) merge() waybill.Batch {
 		if actions+a > q.maxActions || bytes+s > q.maxBytes {
 			break
 		}
-		b = b.Join(next)
 		actions, bytes = actions+a, bytes+s
 	}
+	b = b.Join(q.batches[1:n]...)
 	q.batches = append(q.batches[:0:0], q.batches[n:]...)
 	q.actions -= actions
 	q.bytes -= bytes

@@ -114,7 +114,7 @@ func dial(t *testing.T, url string) *pgx.Conn {
 
 // hop is one way from a reader to a writer.
 func hop(stream string, r waybill.Reader, w waybill.Writer) *pattern.Hop {
-	return &pattern.Hop{Stream: stream, Reader: r, Writer: w, MaxActions: *batch, MaxBytes: 4 << 20, Meter: pump.NewMeter("bench", "target")}
+	return &pattern.Hop{Stream: stream, Reader: r, Writer: w, MaxActions: *batch, MaxBytes: 4 << 20, MaxDelay: 5 * time.Millisecond, Meter: pump.NewMeter("bench", "target")}
 }
 
 func run(ctx context.Context, stream string, r waybill.Reader, w waybill.Writer, untilCaughtUp bool) error {

@@ -34,6 +34,7 @@ var errMessage = errors.New("the source server sent what is no message of its pr
 type feed struct {
 	conn   net.Conn
 	socket syscall.RawConn // nil where reading does not go straight to it (TLS)
+	rest   func()          // called before each read; may be nil
 	buf    []byte
 	r, w   int // what is in buf and not taken
 
@@ -88,6 +89,9 @@ func (f *feed) fill(need int) error {
 		}
 		f.w = copy(to, f.buf[f.r:f.w])
 		f.buf, f.r = to, 0
+	}
+	if f.rest != nil {
+		f.rest()
 	}
 	f.pause()
 	n, err := f.conn.Read(f.buf[f.w:])

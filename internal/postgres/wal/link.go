@@ -70,6 +70,7 @@ func (l *link) begin(ctx context.Context, sql string) error {
 			return err
 		}
 		l.pg, l.conn, l.feed = nil, hijacked.Conn, newFeed(hijacked.Conn)
+		l.feed.rest = l.queue.announce
 		if err := server.LimitSilence(l.conn, silence); err != nil {
 			return err
 		}

@@ -31,7 +31,11 @@ type queue struct {
 	last  pgoutput.LSN // end of the newest action that was put, or where reading began
 	err   error        // what follows them
 	ended bool         // nothing is taken any more
+	quiet bool         // something was put of which wake does not know yet
 }
+
+// tellAt is how many items wake who waits even though more are at hand.
+const tellAt = 1000
 
 func newQueue(bound int64, begin pgoutput.LSN) *queue {
 	return &queue{bound: bound, idle: begin, last: begin, wake: make(chan struct{}, 1), room: make(chan struct{}, 1)}
@@ -44,11 +48,12 @@ func signal(c chan struct{}) {
 	}
 }
 
-// put waits until there is room.
+// put waits until there is room. Who waits for items is told by announce, or where they are many.
 func (q *queue) put(ctx context.Context, it item) error {
 	q.mu.Lock()
 	for !q.ended && len(q.items) > 0 && q.bytes+int64(it.action.Size) > q.bound {
 		q.mu.Unlock()
+		signal(q.wake)
 		select {
 		case <-q.room:
 		case <-ctx.Done():
@@ -61,10 +66,24 @@ func (q *queue) put(ctx context.Context, it item) error {
 	}
 	q.items = append(q.items, it)
 	q.bytes += int64(it.action.Size)
-	q.idle, q.last = max(q.idle, it.end), it.end
+	q.idle, q.last, q.quiet = max(q.idle, it.end), it.end, true
+	many := len(q.items) >= tellAt
 	q.mu.Unlock()
-	signal(q.wake)
+	if many {
+		signal(q.wake)
+	}
 	return nil
+}
+
+// announce wakes who waits for what was put. The receiver calls it when nothing more is at hand.
+func (q *queue) announce() {
+	q.mu.Lock()
+	quiet := q.quiet
+	q.quiet = false
+	q.mu.Unlock()
+	if quiet {
+		signal(q.wake)
+	}
 }
 
 // open lets a put that waits go on: nothing is taken any more.
