@@ -47,8 +47,8 @@ source keeps every action until this pipeline has it at its target. May be repea
 	uninstall := verb("uninstall", "Remove the pipeline's part of the source-side schema",
 		`Removes the pipeline's registration: the source no longer keeps anything for it. The schema
 goes with the last pipeline, and with it the actions in it: it asks first if some of them were
-not acknowledged, and always before a replication slot goes. A pipeline that an engine is running is not uninstalled: stop the engine
-first.`,
+not acknowledged, and always before a replication slot goes. A pipeline that an engine is running is not
+uninstalled: stop the engine first.`,
 		func(ctx context.Context, cfg *config.Config, p *config.Pipeline, in waybill.Installer) error {
 			return a.outboxUninstall(ctx, cfg, p, in, yes)
 		})
@@ -214,7 +214,7 @@ func (a *app) outboxUninstall(ctx context.Context, cfg *config.Config, p *config
 	}
 	return a.emit(r, func(w io.Writer) {
 		if readsLog(p) {
-			fmt.Fprintf(w, "Publication and slot of %s are gone at the source.\n", strings.Join(r.Streams, ", "))
+			fmt.Fprintf(w, "The source keeps nothing for %s any more: the publication and the slot that were made for it are gone.\n", strings.Join(r.Streams, ", "))
 			return
 		}
 		fmt.Fprintf(w, "%s of the outbox; the schema goes with the last one.\n", r.are("is no longer a consumer", "are no longer consumers"))

@@ -92,10 +92,14 @@ func (o *Reader) install(ctx context.Context, c *sideConn, name, publication, st
 				" (or, where schema waybill is there: "+useSchemaSQL(c.identity.Role)+")")
 		}
 	}
-	if err := o.publish(ctx, c, publication); err != nil {
+	made, err := o.register(ctx, c, name, publication, stream)
+	if err != nil {
 		return err
 	}
-	return o.makeSlot(ctx, c, name, publication, stream)
+	if err := o.publish(ctx, c, publication); err != nil || made {
+		return err
+	}
+	return o.makeSlot(ctx, c, name, stream)
 }
 
 // publish makes the publication, or adds to it what it lacks.
@@ -259,33 +263,34 @@ func (o *Reader) lackingOf(tables []table) []string {
 	return names
 }
 
-// makeSlot registers the stream and makes its slot. A registration without a place says that the
-// slot was not made to the end: nothing was ever read from it.
+// register notes what is about to be made for the stream, so that Drop finds it whatever fails
+// after, and tells whether all of it was made. A registration without a place says that the slot
+// was not made to the end: nothing was ever read from it.
 //
 // A slot of that name that the registration does not explain belongs to somebody else, perhaps in
 // another database of the server, and stays.
-func (o *Reader) makeSlot(ctx context.Context, c *sideConn, name, publication, stream string) error {
+func (o *Reader) register(ctx context.Context, c *sideConn, name, publication, stream string) (made bool, err error) {
 	var database string
 	var known bool
-	err := c.QueryRow(ctx, `select coalesce(database, '')::text, coalesce(database = current_database(), false) and
+	err = c.QueryRow(ctx, `select coalesce(database, '')::text, coalesce(database = current_database(), false) and
   exists (select from waybill.slot w where w.stream = $2 and w.slot = slot_name) from pg_replication_slots where slot_name = $1`,
 		name, stream).Scan(&database, &known)
 	switch {
 	case err != nil && !errors.Is(err, pgx.ErrNoRows):
-		return server.Classify(err, "look for slot "+name)
+		return false, server.Classify(err, "look for slot "+name)
 	case err == nil && !known:
-		return fmt.Errorf("the server has a slot %s already (database %s), which was not made for stream %s; name another one under `slot` in the configuration",
+		return false, fmt.Errorf("the server has a slot %s already (database %s), which was not made for stream %s; name another one under `slot` in the configuration",
 			name, database, stream)
 	}
-	var done bool
 	err = c.QueryRow(ctx, `insert into waybill.slot as s (stream, slot, publication, start_lsn) values ($1, $2, $3, '0/0')
-on conflict (stream) do update set stream = excluded.stream returning start_lsn > '0/0'`, stream, name, publication).Scan(&done)
+on conflict (stream) do update set stream = excluded.stream returning start_lsn > '0/0'`, stream, name, publication).Scan(&made)
 	if err != nil {
-		return denied(err, "register stream "+stream, slotTableGrantSQL(c.identity.Role))
+		return false, denied(err, "register stream "+stream, slotTableGrantSQL(c.identity.Role))
 	}
-	if done {
-		return nil
-	}
+	return made, nil
+}
+
+func (o *Reader) makeSlot(ctx context.Context, c *sideConn, name, stream string) error {
 	if err := o.dropSlot(ctx, c, name); err != nil {
 		return err
 	}

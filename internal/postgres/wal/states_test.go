@@ -339,6 +339,14 @@ func TestSlotOfAnotherDatabase(t *testing.T) {
 		t.Error(fixes)
 	}
 	wantWords(t, text, "the server has a slot "+first.slot+" already, for its database ", "name another one under `slot` in the configuration")
+	if err := second.new(nil).Open(t.Context(), ""); err == nil {
+		t.Fatal("it reads from another database's slot")
+	}
+	wantError(t, second.new(nil).Install(t.Context(), "test/target"), "has a slot "+first.slot+" already")
+	other := pgtest.Connect(t, second.url)
+	if n := pgtest.Query[int](t, other, "select (select count(*) from pg_publication) + (select count(*) from waybill.slot)"); n != 0 {
+		t.Errorf("%d publications and registrations are left where the slot is taken", n)
+	}
 	if err := second.new(nil).Drop(t.Context(), "test/target"); err != nil {
 		t.Fatal(err)
 	}
