@@ -3,6 +3,7 @@ package target
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -130,6 +131,8 @@ func (w *Writer) refusal(ctx context.Context, b waybill.Batch, e *stepError) err
 		}
 	case e.pg.Code == "23505" && c.Op == waybill.Insert && e.step.kind.unique != nil && e.step.kind.unique.name == e.pg.ConstraintName:
 		r.Reason, r.Remedy = "a row with this key exists already", "use op upsert where the row may exist"
+	case e.pg.Code == "23505" && c.Schema != nil:
+		r.Remedy = e.step.kind.table.deferring(e.pg.ConstraintName)
 	case strings.HasPrefix(e.pg.Code, "22"):
 		if col := w.blame(ctx, e); col != nil {
 			r.Reason = "column " + col.name + " (" + col.shown + "): " + r.Reason
@@ -139,6 +142,26 @@ func (w *Writer) refusal(ctx context.Context, b waybill.Batch, e *stepError) err
 		}
 	}
 	return r
+}
+
+// deferring is the remedy for a unique constraint that the source checks later than the target does:
+// Waybill makes none that is deferrable, since ON CONFLICT and foreign keys cannot use those.
+func (t *targetTable) deferring(constraint string) string {
+	i := slices.IndexFunc(t.uniques, func(u uniqueKey) bool { return u.name == constraint })
+	if i < 0 || t.uniques[i].deferrable || t.uniques[i].primary || t.uniques[i].columns == nil {
+		return ""
+	}
+	return fmt.Sprintf("if another row lost the value later in the same transaction, the constraint is deferrable at the source; let it be so here: "+
+		"ALTER TABLE %s DROP CONSTRAINT %s, ADD CONSTRAINT %[2]s UNIQUE (%s) DEFERRABLE INITIALLY DEFERRED", t.ident(), server.Quote(constraint), t.quoted(t.uniques[i].columns))
+}
+
+// quoted is a list of columns.
+func (t *targetTable) quoted(columns []int) string {
+	names := make([]string, len(columns))
+	for i, n := range columns {
+		names[i] = server.Quote(t.columns[n].name)
+	}
+	return strings.Join(names, ", ")
 }
 
 // serverMessage is the server's message without values of the row. Its DETAIL is never used.

@@ -225,3 +225,19 @@ func TestNotRefused(t *testing.T) {
 	r.exec(`GRANT SELECT, INSERT, UPDATE, DELETE ON TABLE "public"."item" TO "clerk"`)
 	r.write(act(tUpsert("item", key(1), row("n", 1))))
 }
+
+// What the source checks at the end of a transaction only is refused with the statement that has the
+// target do the same, and is written after it.
+func TestDeferrableAtTheSource(t *testing.T) {
+	r := newTarget(t, "CREATE TABLE d (id bigint PRIMARY KEY, pos int, UNIQUE (pos))")
+	r.write(facts(tInsert("d", key(1), `{"pos":1}`), tInsert("d", key(3), `{"pos":3}`)))
+	swap := facts(tUpdate("d", key(1), `{"pos":3}`), tUpdate("d", key(3), `{"pos":1}`))
+	have := r.refused(swap...)
+	_, sql, ok := strings.Cut(have.Remedy, "let it be so here: ")
+	if !ok || have.Key != `{"id":1}` {
+		t.Fatalf("have %s", have)
+	}
+	r.exec(sql)
+	r.write(swap)
+	r.want("SELECT string_agg(id || ':' || pos, ' ' ORDER BY id) FROM d", "1:3 3:1")
+}
