@@ -206,7 +206,9 @@ func (c *targetCheck) privileges() error {
 	if err := c.mayCreate(); err != nil {
 		return err
 	}
-	if len(all) == 0 {
+	if len(all) == 0 && c.create {
+		c.good("schema %s has no tables yet: they are made as rows come", c.schema)
+	} else if len(all) == 0 {
 		c.warn("create the tables that the entities are written to", "schema %s has no tables", c.schema)
 	} else if len(denied) < len(all) {
 		c.good("%s of schema %s can be written to", server.Count(len(all)-len(denied), "table"), c.schema)
@@ -229,6 +231,7 @@ func (c *targetCheck) mayCreate() error {
 	var may bool
 	err := c.conn.QueryRow(c.ctx, "SELECT has_schema_privilege($1, 'CREATE')", c.schema).Scan(&may)
 	if err == nil && !may {
+		c.create = false
 		c.warn(fmt.Sprintf("GRANT CREATE ON SCHEMA %s TO %s; or create: false", server.Quote(c.schema), server.Quote(c.conn.Config().User)),
 			"the role may not create tables in schema %s, so captured changes of tables that are missing there stop the pipeline", c.schema)
 	}

@@ -241,3 +241,19 @@ func TestDeferrableAtTheSource(t *testing.T) {
 	r.write(swap)
 	r.want("SELECT string_agg(id || ':' || pos, ' ' ORDER BY id) FROM d", "1:3 3:1")
 }
+
+// Of a table without a key each row names other columns: the remedy is not a key of those.
+func TestKeylessAtTheSource(t *testing.T) {
+	r := newTarget(t, "CREATE TABLE n (a int, b int); CREATE TABLE p (a int PRIMARY KEY, b int)")
+	for entity, want := range map[string]string{
+		"n": "give it a primary key (…) at both sides, or leave it out of `tables`; only if no two rows are alike and none holds a null, " +
+			`this is enough at the target: ALTER TABLE "public"."n" ADD PRIMARY KEY ("a", "b")`,
+		"p": `give it a primary key ("a") at both sides, or leave it out of`,
+	} {
+		c := tDelete(entity, `{"a":1,"b":2}`)
+		c.Schema = &waybill.Schema{Entity: "public." + entity, System: "postgres", Columns: []waybill.SchemaColumn{{Name: "a", Type: "integer"}, {Name: "b", Type: "integer"}}}
+		if have := r.refused(c); !strings.Contains(have.Remedy, want) {
+			t.Errorf("have %s\nwant %s", have.Remedy, want)
+		}
+	}
+}

@@ -267,6 +267,12 @@ func TestTargetCheck(t *testing.T) {
 	check(`
 bad: the role may not create or use schema waybill, where the position is kept -> CREATE SCHEMA waybill AUTHORIZATION "clerk";
 warn: schema public has no tables -> create the tables that the entities are written to`)
+	r.w.opts.Define = func(string) (create, evolve bool) { return true, true }
+	r.exec(fmt.Sprintf("GRANT CREATE ON SCHEMA public TO %s", role))
+	check(`
+bad: the role may not create or use schema waybill, where the position is kept -> CREATE SCHEMA waybill AUTHORIZATION "clerk";
+ok: schema public has no tables yet: they are made as rows come`)
+	r.w.opts.Define = nil
 	r.exec(fmt.Sprintf("CREATE SCHEMA waybill AUTHORIZATION %s", role))
 	r.w.opts.Schema = "shop"
 	check(`

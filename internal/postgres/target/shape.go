@@ -4,10 +4,8 @@ import (
 	"bytes"
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/waybill-data/waybill"
-	"github.com/waybill-data/waybill/internal/postgres/server"
 )
 
 // changeShape is what changes of the same entity, operation and columns have in common, and
@@ -172,7 +170,7 @@ func (s *targetSchema) newShape(want changeShape, c *waybill.Change, t *targetTa
 		fromRow[n] = valueSource{false, i}
 	}
 	slices.Sort(rest)
-	unique, refused := s.findKey(c.Op, t, sh.keyColumns)
+	unique, refused := s.findKey(c, t, sh.keyColumns)
 	if refused != nil {
 		return nil, refused
 	}
@@ -232,28 +230,29 @@ func sources(k *groupKind, key, row map[int]valueSource) []valueSource {
 }
 
 // findKey is the unique key that changes of the table are found by; insert and truncate need none.
-func (s *targetSchema) findKey(op waybill.Op, t *targetTable, key []int) (*uniqueKey, *refusedChange) {
+func (s *targetSchema) findKey(c *waybill.Change, t *targetTable, key []int) (*uniqueKey, *refusedChange) {
+	op := c.Op
 	sorted := slices.Clone(key)
 	slices.Sort(sorted)
 	unique := t.unique(sorted)
 	if unique != nil || op == waybill.Insert || op == waybill.Truncate {
 		return unique, nil
 	}
-	names := make([]string, len(key))
-	for i, n := range key {
-		names[i] = server.Quote(t.columns[n].name)
-	}
-	list := strings.Join(names, ", ")
-	constraint := "PRIMARY KEY"
+	list := t.quoted(key)
+	constraint, primary := "PRIMARY KEY", "…"
 	for _, u := range t.uniques {
 		if u.primary {
-			constraint = "UNIQUE"
+			constraint, primary = "UNIQUE", t.quoted(u.columns)
 		}
 	}
 	r := &refusedChange{schema: true, reason: fmt.Sprintf("table %s.%s has no primary key or unique constraint on (%s), which %s needs",
 		t.schema, t.name, list, op)}
 	if t.kind == "r" || t.kind == "p" {
 		r.remedy = fmt.Sprintf("ALTER TABLE %s ADD %s (%s)", t.ident(), constraint, list)
+		if c.Schema != nil && len(c.Schema.Key) == 0 { // which columns these are is up to the row
+			r.remedy = fmt.Sprintf("the table has no key at the source, so that its rows are told apart by all their values: give it a primary key (%s) at both sides, "+
+				"or leave it out of `tables`; only if no two rows are alike and none holds a null, this is enough at the target: %s", primary, r.remedy)
+		}
 	}
 	return nil, r
 }
