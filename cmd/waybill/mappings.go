@@ -130,12 +130,15 @@ func mappingFault(file string, p *config.Pipeline, e *mapping.Error) config.Faul
 	return place.Fault(file, e.Message)
 }
 
-// definer tells what p says of create and evolve for a table of its target, nil for nothing.
+// definer tells what p says of create and evolve for a table of its target, nil for nothing. For those
+// of which nothing is known yet ("") it takes into account whether they will be described at all.
 func definer(p *config.Pipeline) func(entity string) (create, evolve bool) {
 	ruled, some := map[string]*config.Rule{}, p.Create || p.Evolve
+	described := !p.Source.IsSet() || p.Source.Postgres != nil && p.Source.Postgres.Capture == "changes"
 	for i := range p.Mapping {
 		r := &p.Mapping[i]
 		some = some || r.Create || r.Evolve
+		described = described || len(r.Types) > 0
 		ruled[r.TargetTable()] = r
 		for j := range r.Children {
 			ruled[r.Children[j].To] = r
@@ -148,7 +151,7 @@ func definer(p *config.Pipeline) func(entity string) (create, evolve bool) {
 		if r := ruled[entity]; r != nil {
 			return r.Create, r.Evolve
 		}
-		return p.Create, p.Evolve
+		return p.Create && (described || entity != ""), p.Evolve
 	}
 }
 

@@ -141,13 +141,17 @@ func (w *Writer) Check(ctx context.Context, stream string) ([]waybill.Finding, e
 	} else {
 		r.warn(setWAL+";", "write-ahead logging is off (journal_mode=%s): readers and the engine block each other, and commits are slower", mode)
 	}
-	if err := checkTarget(ctx, c, stream, &r); err != nil {
+	create := false
+	if w.opt.Define != nil {
+		create, _ = w.opt.Define("")
+	}
+	if err := checkTarget(ctx, c, stream, create, &r); err != nil {
 		return r, c.wrap("look at", err)
 	}
 	return r, nil
 }
 
-func checkTarget(ctx context.Context, c *conn, stream string, r *report) error {
+func checkTarget(ctx context.Context, c *conn, stream string, create bool, r *report) error {
 	if err := knownFormat(ctx, c, "target_format", targetFormat); err != nil {
 		r.bad("upgrade waybill", "%s", err)
 		return nil
@@ -161,11 +165,11 @@ func checkTarget(ctx context.Context, c *conn, stream string, r *report) error {
 	default:
 		r.ok("the target holds the pipeline up to action %d", row[0])
 	}
-	return checkKeys(ctx, c, r)
+	return checkKeys(ctx, c, create, r)
 }
 
-// checkKeys warns of tables that upserts cannot work on.
-func checkKeys(ctx context.Context, c *conn, r *report) error {
+// checkKeys warns of tables that upserts cannot work on, and of none where none is made.
+func checkKeys(ctx context.Context, c *conn, create bool, r *report) error {
 	var keyless []string
 	tables := 0
 	err := c.each(ctx, `SELECT t.name FROM pragma_table_list AS t
@@ -188,7 +192,9 @@ WHERE t.schema = 'main' AND t.type = 'table' AND t.name NOT LIKE 'sqlite\_%' ESC
 				"table %s has no primary key and no unique index, so upserts to it are refused", name)
 		}
 	}
-	if tables == 0 {
+	if tables == 0 && create {
+		r.ok("the target has no tables yet: they are made as rows come")
+	} else if tables == 0 {
 		r.warn("create the target's tables", "the target has no tables yet")
 	} else {
 		r.ok("%s in the target", count(int64(tables), "table"))

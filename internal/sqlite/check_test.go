@@ -72,6 +72,7 @@ func TestCheckTarget(t *testing.T) {
 		want string
 	}{
 		{func() {}, opened + known + "! the target has no tables yet; create the target's tables\n"},
+		{func() { w.opt.Define = always }, opened + known + "+ the target has no tables yet: they are made as rows come;\n"},
 		{func() { a.exec("CREATE TABLE good (id integer PRIMARY KEY)") }, opened + known + "+ 1 table in the target;\n"},
 		{func() { a.exec(`CREATE TABLE "bad one" (id integer)`) }, opened + known +
 			"! table bad one has no primary key and no unique index, so upserts to it are refused; CREATE UNIQUE INDEX \"bad one_key\" ON \"bad one\" (…);\n+ 2 tables in the target;\n"},
