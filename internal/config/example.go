@@ -66,6 +66,9 @@ func (e *exampleWriter) choose(source, capture string) error {
 		return errors.New("without a source there is nothing to capture")
 	}
 	e.capture = capture
+	if source == "sqlite" && capture == captureChanges {
+		return errors.New("a sqlite source has no log to read changes from; it is captured with an outbox: leave capture out, or read changes of a postgres source")
+	}
 	f := partOf("source").has(source).has("capture")
 	return choose("capture", capture, f.words, f.laterWords)
 }
