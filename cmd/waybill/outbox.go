@@ -38,7 +38,8 @@ func (a *app) newOutboxCommand() *cobra.Command {
 		cmd.AddCommand(verb)
 		return verb
 	}
-	verb("sql", "Print the source-side schema", "Prints what install runs, without connecting to anything.", a.outboxSQL)
+	verb("sql", "Print the source-side schema", `Prints what install runs, without connecting to anything. The publication and the replication
+slot of a source that is read from its log depend on the server: comments show them.`, a.outboxSQL)
 	verb("install", "Apply the source-side schema and register the pipeline",
 		`Creates the outbox at the source and registers the pipeline as one of its consumers; for a
 source that is read from its log, the publication and the replication slot. From then on the
@@ -47,8 +48,8 @@ source keeps every action until this pipeline has it at its target. May be repea
 	uninstall := verb("uninstall", "Remove the pipeline's part of the source-side schema",
 		`Removes the pipeline's registration: the source no longer keeps anything for it. The schema
 goes with the last pipeline, and with it the actions in it: it asks first if some of them were
-not acknowledged, and always before a replication slot goes. A pipeline that an engine is running is not
-uninstalled: stop the engine first.`,
+not acknowledged, and always before a replication slot goes. A pipeline that an engine is
+running is not uninstalled: stop the engine first.`,
 		func(ctx context.Context, cfg *config.Config, p *config.Pipeline, in waybill.Installer) error {
 			return a.outboxUninstall(ctx, cfg, p, in, yes)
 		})
@@ -97,13 +98,12 @@ type streamInstaller struct {
 	stream string
 }
 
-// SQL is what each runs; what several run alike is there once.
+// SQL is what each runs; paragraphs that one before has too are there once.
 func (all installers) SQL() string {
 	var parts []string
 	for _, in := range all {
-		if sql := strings.TrimRight(in.SQL(), "\n"); !slices.Contains(parts, sql) {
-			parts = append(parts, sql)
-		}
+		own := strings.Split(strings.Trim(in.SQL(), "\n"), "\n\n")
+		parts = append(parts, slices.DeleteFunc(own, func(p string) bool { return slices.Contains(parts, p) })...)
 	}
 	return strings.Join(parts, "\n\n")
 }

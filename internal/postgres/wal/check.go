@@ -185,7 +185,7 @@ func (c *check) published(ctx context.Context) (bool, error) {
 		if c.exists {
 			c.found.Bad(c.o.stream.StartOver(), "publication %s is not there, though the slot is: what changed since it went cannot be read", c.publication)
 		} else if len(foreign) > 0 {
-			c.found.Bad("run as a superuser: "+c.o.createSQL(c.conn, c.publication, lacking)+";",
+			c.found.Bad("run as a superuser: "+c.o.createSQL(c.conn.identity.Version, c.publication, lacking)+";",
 				"role %s may not publish %s, which it does not own", c.conn.identity.Role, strings.Join(foreign, ", "))
 		}
 		return true, nil

@@ -25,13 +25,30 @@ create table if not exists waybill.slot (
 );
 `
 
-// SQL is what Install runs, apart from the publication and the slot, which depend on the server.
+// SQL is what Install runs. The publication and the slot depend on the server, and on what is there;
+// comments show them.
 func (o *Reader) SQL() string {
+	sql, patterns := slotTableSQL, o.opts.Tables
 	if o.opts.Outbox {
-		return o.poller().SQL() + "\n" + slotTableSQL
+		sql, patterns = o.poller().SQL()+"\n"+slotTableSQL, []string{"waybill.outbox"}
 	}
-	return slotTableSQL
+	var tables, wild []string
+	for _, p := range patterns {
+		if wildcard(p) {
+			wild = append(wild, p)
+		} else {
+			tables = append(tables, p)
+		}
+	}
+	if len(wild) > 0 {
+		tables = append(tables, fmt.Sprintf("<all with a key that %s means>", strings.Join(wild, ", ")))
+	}
+	return sql + "\n-- Then install makes these, and registers the slot in waybill.slot:\n-- " + o.createSQL(0, o.opts.Publication, tables) +
+		";\n-- SELECT pg_create_logical_replication_slot('" + o.opts.Slot + "', 'pgoutput');\n"
 }
+
+// wildcard tells whether a pattern may mean several tables.
+func wildcard(pattern string) bool { return strings.ContainsAny(pattern, `*?[\`) }
 
 func (o *Reader) poller() *poll.Reader {
 	return poll.NewReader(poll.Options{URL: o.opts.URL, Stream: o.opts.Stream, Log: o.opts.Log})
@@ -120,7 +137,7 @@ func (o *Reader) publish(ctx context.Context, c *sideConn, publication string) e
 	case exists:
 		sql = addSQL(publication, lacking)
 	default:
-		sql = o.createSQL(c, publication, lacking)
+		sql = o.createSQL(c.identity.Version, publication, lacking)
 	}
 	if _, err := c.Exec(ctx, sql); err != nil {
 		return denied(err, "make publication "+publication, sql+";")
@@ -170,11 +187,11 @@ func (o *Reader) warnKeyless(ctx context.Context, c *sideConn, tables []string) 
 	return nil
 }
 
-func (o *Reader) createSQL(c *sideConn, publication string, tables []string) string {
+func (o *Reader) createSQL(version int, publication string, tables []string) string {
 	with := "publish_via_partition_root = true"
 	if o.opts.Outbox {
 		with += ", publish = 'insert'"
-	} else if c.identity.Version >= 180000 {
+	} else if version >= 180000 {
 		with += ", publish_generated_columns = stored"
 	}
 	sql := "CREATE PUBLICATION " + server.Quote(publication)
@@ -238,7 +255,7 @@ func (o *Reader) asked(ctx context.Context, c *sideConn, publication string) ([]
 	if o.opts.Outbox {
 		patterns = []string{"waybill.outbox"}
 	}
-	exact := slices.DeleteFunc(slices.Clone(patterns), func(p string) bool { return strings.ContainsAny(p, `*?[\`) })
+	exact := slices.DeleteFunc(slices.Clone(patterns), wildcard)
 	for i := range all {
 		all[i].named = matches(exact, all[i].String())
 	}

@@ -287,6 +287,18 @@ func testOutboxFromTheLog(t *testing.T, major int) {
 	}
 }
 
+// TestSQL: the publication and the slot are shown, and what is shown can be run.
+func TestSQL(t *testing.T) {
+	s := newSource(t, `create table public.c (id int primary key)`)
+	s.tables = []string{"public.c", "public.d*"}
+	sql := s.new(nil).SQL()
+	wantWords(t, sql, "create table if not exists waybill.slot", `-- CREATE PUBLICATION "`+s.slot+`" FOR TABLE public.c, <all with a key that public.d* means> WITH (publish_via_partition_root = true);`,
+		"-- SELECT pg_create_logical_replication_slot('"+s.slot+"', 'pgoutput');")
+	s.exec(t, sql)
+	wantWords(t, s.new(func(opts *Options) { opts.Outbox = true }).SQL(), `FOR TABLE waybill.outbox WITH (publish_via_partition_root = true, publish = 'insert');`)
+	s.open(t, "")
+}
+
 // TestUninstall: nothing is left of what Install made.
 func TestUninstall(t *testing.T) {
 	for _, outbox := range []bool{false, true} {
