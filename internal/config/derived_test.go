@@ -321,7 +321,7 @@ func TestExampleOfChanges(t *testing.T) {
 	for _, tc := range [][3]string{
 		{"postgres", "entities", "capture entities is not in this version, which has: outbox, changes"},
 		{"postgres", "change", `there is no capture "change"; did you mean "changes"?`},
-		{"sqlite", "changes", "capture changes is not in this version, which has: outbox"},
+		{"sqlite", "changes", "a sqlite source has no log to read changes from; it is captured with an outbox: leave capture out, or read changes of a postgres source"},
 		{"none", "changes", "without a source there is nothing to capture"},
 	} {
 		if _, err := Example("queue", tc[0], tc[1], "sqlite"); err == nil || err.Error() != tc[2] {
