@@ -69,10 +69,15 @@ func TestFeedTakesEveryMessage(t *testing.T) {
 	}
 	for name, cut := range map[string]func(n int) int{
 		"one by one": nil,
+		"near":       nil,
 		"cut":        func(n int) int { return 1 + random.IntN(min(n, 3000)) },
 		"at once":    func(n int) int { return n },
 	} {
 		t.Run(name, func(t *testing.T) {
+			p := farPace
+			if name == "near" {
+				p = nearPace
+			}
 			f := newFeed(loopback(t, func(c net.Conn) {
 				var all []byte
 				for _, body := range bodies {
@@ -88,7 +93,7 @@ func TestFeedTakesEveryMessage(t *testing.T) {
 					_, _ = c.Write(all[:n])
 					all = all[n:]
 				}
-			}))
+			}), p)
 			for i, want := range bodies {
 				kind, body, err := f.next()
 				if err != nil || kind != copyData || !bytes.Equal(body, want) {
@@ -116,7 +121,7 @@ func TestFeedWaitsForNothingInAHurry(t *testing.T) {
 		<-more
 		_, _ = c.Write(framed(copyData, []byte("alone")))
 		<-more
-	}))
+	}), nearPace)
 	for range 5000 {
 		if _, _, err := f.next(); err != nil {
 			t.Fatal(err)
@@ -147,7 +152,7 @@ func FuzzFeed(f *testing.F) {
 			_ = there.Close()
 		}()
 		defer here.Close()
-		feed := newFeed(here)
+		feed := newFeed(here, farPace)
 		var whole []byte
 		for {
 			kind, body, err := feed.next()
