@@ -15,8 +15,6 @@ GOFUMPT       := bin/gofumpt-$(GOFUMPT_VERSION)
 # The race detector slows the translated C of the SQLite driver some twentyfold, so packages
 # that live in it run without; what is concurrent there is the engine's, tested beside it.
 NO_RACE := /internal/sqlite$$|/internal/demo$$|/test/
-# So does a script that fills dozens of SQLite files.
-NO_RACE_SCRIPT := TestScripts/mapping_matrix
 FUZZTIME ?= 30s
 
 .PHONY: all help build test test-setup lint fmt bench demo soak fuzz clean
@@ -33,8 +31,7 @@ test: test-setup ## all tests; the one test command
 	$(GO) vet ./...
 	$(GO) vet -tags 'faults bench soak' ./...
 	@failed=0; \
-	$(GO) test -race -timeout 10m -skip '$(NO_RACE_SCRIPT)' $$($(GO) list ./... | grep -Ev '$(NO_RACE)') || failed=1; \
-	$(GO) test -run '$(NO_RACE_SCRIPT)' ./cmd/waybill || failed=1; \
+	$(GO) test -race -timeout 10m $$($(GO) list ./... | grep -Ev '$(NO_RACE)') || failed=1; \
 	$(GO) test -timeout 12m $$($(GO) list ./... | grep -E '$(NO_RACE)') || failed=1; \
 	exit $$failed
 
