@@ -33,14 +33,12 @@ type pace struct {
 
 var (
 	farPace = pace{gather: 500 * time.Microsecond, least: 4 << 10, plenty: 64 << 10}
-	// nearPace is for a server that answers within nearTime: there a small buffer costs no speed.
-	// When it is full, messages gather at the server's end, where each then costs a copy, not a
-	// packet: half of what its sending takes, and half of what our reading takes.
+	// nearPace is for a server on the same machine: there what waits at its end follows at once when
+	// there is room, so that a small buffer costs no speed. When it is full, messages gather at the
+	// server's end, where each then costs a copy, not a packet: half of what its sending takes, and
+	// half of what our reading takes.
 	nearPace = pace{gather: 8 * time.Millisecond, least: 32 << 10, plenty: 16 << 10, window: 32 << 10}
 )
-
-// nearTime is up to which round trip a server is near: 32 KiB in this time are 32 MB/s.
-const nearTime = time.Millisecond
 
 var errMessage = errors.New("the source server sent what is no message of its protocol")
 
@@ -49,7 +47,7 @@ var errMessage = errors.New("the source server sent what is no message of its pr
 // messages costs both sides more than everything else that is done with it.
 type feed struct {
 	conn   net.Conn
-	socket syscall.RawConn // nil where reading does not go straight to it (TLS)
+	socket syscall.RawConn // nil where nothing is paced: see newFeed
 	rest   func()          // called before each read; may be nil
 	buf    []byte
 	r, w   int // what is in buf and not taken
@@ -62,13 +60,22 @@ type feed struct {
 	gathered int  // bytes since the last pause
 }
 
-func newFeed(conn net.Conn, p pace) *feed {
-	f := &feed{conn: conn, buf: make([]byte, feedSize), pace: p}
-	if s, ok := conn.(syscall.Conn); ok {
-		f.socket, _ = s.SyscallConn()
+// newFeed paces TCP without TLS only: TLS yields a message at a time however many are at hand, and the
+// buffer of a local socket holds too few of them for a pause.
+func newFeed(conn net.Conn) *feed {
+	f := &feed{conn: conn, buf: make([]byte, feedSize), pace: farPace}
+	tcp, ok := conn.(*net.TCPConn)
+	if !ok {
+		return f
 	}
-	if p.window > 0 {
-		f.set(syscall.SO_RCVBUF, p.window)
+	socket, err := tcp.SyscallConn()
+	if err != nil {
+		return f // closed; the first read says so
+	}
+	f.socket = socket
+	if addr, ok := tcp.RemoteAddr().(*net.TCPAddr); ok && addr.IP.IsLoopback() {
+		f.pace = nearPace
+		f.set(syscall.SO_RCVBUF, f.pace.window)
 	}
 	return f
 }
@@ -128,7 +135,7 @@ func (f *feed) fill(need int) error {
 // pause lets messages gather where they come in a hurry. While it does, their coming wakes nobody.
 func (f *feed) pause() {
 	switch {
-	case f.full:
+	case f.full || f.socket == nil:
 	case f.hurry && f.gathered >= f.pace.least:
 		f.gathered = 0
 		f.set(syscall.SO_RCVLOWAT, max(f.pace.plenty, f.pace.window))
@@ -147,9 +154,7 @@ func (f *feed) pause() {
 
 // set sets an option of the socket.
 func (f *feed) set(option, n int) {
-	if f.socket != nil {
-		_ = f.socket.Control(func(fd uintptr) {
-			_ = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, option, n)
-		})
-	}
+	_ = f.socket.Control(func(fd uintptr) {
+		_ = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, option, n)
+	})
 }

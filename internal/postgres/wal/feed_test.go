@@ -74,10 +74,6 @@ func TestFeedTakesEveryMessage(t *testing.T) {
 		"at once":    func(n int) int { return n },
 	} {
 		t.Run(name, func(t *testing.T) {
-			p := farPace
-			if name == "near" {
-				p = nearPace
-			}
 			f := newFeed(loopback(t, func(c net.Conn) {
 				var all []byte
 				for _, body := range bodies {
@@ -93,7 +89,10 @@ func TestFeedTakesEveryMessage(t *testing.T) {
 					_, _ = c.Write(all[:n])
 					all = all[n:]
 				}
-			}), p)
+			}))
+			if name != "near" {
+				f.pace = farPace
+			}
 			for i, want := range bodies {
 				kind, body, err := f.next()
 				if err != nil || kind != copyData || !bytes.Equal(body, want) {
@@ -121,7 +120,7 @@ func TestFeedWaitsForNothingInAHurry(t *testing.T) {
 		<-more
 		_, _ = c.Write(framed(copyData, []byte("alone")))
 		<-more
-	}), nearPace)
+	}))
 	for range 5000 {
 		if _, _, err := f.next(); err != nil {
 			t.Fatal(err)
@@ -139,6 +138,27 @@ func TestFeedWaitsForNothingInAHurry(t *testing.T) {
 	close(more)
 }
 
+// TestFeedPacesOnlyTCP: what yields a message at a time, as TLS does, is read without a pause.
+func TestFeedPacesOnlyTCP(t *testing.T) {
+	here, there := net.Pipe()
+	defer here.Close()
+	go func() {
+		for range 5000 {
+			_, _ = there.Write(framed(copyData, []byte("a small message")))
+		}
+		_ = there.Close()
+	}()
+	f := newFeed(here)
+	for range 5000 {
+		if _, _, err := f.next(); err != nil {
+			t.Fatal(err)
+		}
+		if f.hurry {
+			t.Fatal("it is in a hurry, and would pause")
+		}
+	}
+}
+
 // FuzzFeed: whatever comes, feed ends with an error, and says what was whole before it.
 func FuzzFeed(f *testing.F) {
 	f.Add(framed(copyData, []byte("x")))
@@ -152,7 +172,7 @@ func FuzzFeed(f *testing.F) {
 			_ = there.Close()
 		}()
 		defer here.Close()
-		feed := newFeed(here, farPace)
+		feed := newFeed(here)
 		var whole []byte
 		for {
 			kind, body, err := feed.next()

@@ -60,10 +60,6 @@ var linkParams = map[string]string{
 // the session alive it may be called again.
 func (l *link) begin(ctx context.Context, sql string) error {
 	if l.pg != nil {
-		p, err := l.pace(ctx)
-		if err != nil {
-			return err
-		}
 		// After a write that took long the driver may still be reading ahead: the answer to what is
 		// sent here would go there, and never come.
 		if err := l.pg.PgConn().SyncConn(ctx); err != nil {
@@ -73,7 +69,7 @@ func (l *link) begin(ctx context.Context, sql string) error {
 		if err != nil {
 			return err
 		}
-		l.pg, l.conn, l.feed = nil, hijacked.Conn, newFeed(hijacked.Conn, p)
+		l.pg, l.conn, l.feed = nil, hijacked.Conn, newFeed(hijacked.Conn)
 		l.feed.rest = l.queue.announce
 		if err := server.LimitSilence(l.conn, silence); err != nil {
 			return err
@@ -102,20 +98,6 @@ func (l *link) begin(ctx context.Context, sql string) error {
 			return failed
 		}
 	}
-}
-
-// pace is how to read from a server that is as near as this one.
-func (l *link) pace(ctx context.Context) (pace, error) {
-	for range 3 {
-		asked := time.Now()
-		if _, err := l.pg.PgConn().Exec(ctx, "select 1").ReadAll(); err != nil {
-			return pace{}, err
-		}
-		if time.Since(asked) < nearTime {
-			return nearPace, nil
-		}
-	}
-	return farPace, nil
 }
 
 // Types of messages of the server.
