@@ -3,7 +3,6 @@ package test
 import (
 	"fmt"
 	"net"
-	"net/url"
 	"strings"
 	"sync"
 	"testing"
@@ -25,30 +24,10 @@ type scissors struct {
 // snip starts scissors in front of the database and returns them with the address to use.
 func snip(t testing.TB, database string, down bool, limits ...int64) (*scissors, string) {
 	t.Helper()
-	u, err := url.Parse(database)
-	if err != nil {
-		t.Fatal(err)
-	}
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := &scissors{upstream: u.Host, down: down, limits: limits}
-	var all sync.WaitGroup
-	all.Go(func() {
-		for {
-			client, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			all.Go(func() { s.serve(client) })
-		}
-	})
-	t.Cleanup(func() {
-		_ = listener.Close()
-		all.Wait()
-	})
-	return s, strings.Replace(database, u.Host, listener.Addr().String(), 1)
+	upstream, through, listen := between(t, database)
+	s := &scissors{upstream: upstream, down: down, limits: limits}
+	listen(s.serve)
+	return s, through
 }
 
 func (s *scissors) cuts() int {

@@ -20,8 +20,9 @@ type amnesia struct {
 	lost     atomic.Int64
 }
 
-// forget starts an amnesia in front of the database and returns it with the address to use.
-func forget(t testing.TB, database string, every int64) (*amnesia, string) {
+// between listens in place of the database's server until the test ends, has each connection carried
+// by serve, and returns the server's address and the database's through it.
+func between(t testing.TB, database string) (upstream, through string, listen func(serve func(net.Conn))) {
 	t.Helper()
 	u, err := url.Parse(database)
 	if err != nil {
@@ -31,22 +32,31 @@ func forget(t testing.TB, database string, every int64) (*amnesia, string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a := &amnesia{upstream: u.Host, every: every}
 	var all sync.WaitGroup
-	all.Go(func() {
-		for {
-			client, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			all.Go(func() { a.serve(client) })
-		}
-	})
 	t.Cleanup(func() {
 		_ = listener.Close()
 		all.Wait()
 	})
-	return a, strings.Replace(database, u.Host, listener.Addr().String(), 1)
+	return u.Host, strings.Replace(database, u.Host, listener.Addr().String(), 1), func(serve func(net.Conn)) {
+		all.Go(func() {
+			for {
+				client, err := listener.Accept()
+				if err != nil {
+					return
+				}
+				all.Go(func() { serve(client) })
+			}
+		})
+	}
+}
+
+// forget starts an amnesia in front of the database and returns it with the address to use.
+func forget(t testing.TB, database string, every int64) (*amnesia, string) {
+	t.Helper()
+	upstream, through, listen := between(t, database)
+	a := &amnesia{upstream: upstream, every: every}
+	listen(a.serve)
+	return a, through
 }
 
 // serve carries one connection until either side closes it or an answer is lost.
