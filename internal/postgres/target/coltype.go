@@ -4,6 +4,7 @@ import (
 	"strings"
 
 	"github.com/waybill-data/waybill"
+	"github.com/waybill-data/waybill/internal/postgres/pgvalue"
 )
 
 // colType is a type taken apart, for comparing a source's column with the target's. Names that are not
@@ -26,45 +27,19 @@ func targetColType(c *targetColumn) colType {
 	if c.element != 0 {
 		t.Array, oid, mod = true, c.element, int(c.elementMod)
 	}
+	if builtin, ok := pgvalue.Builtin(oid); ok {
+		t.Name = builtin.Name
+	}
 	switch oid {
-	case 21:
-		t.Name = "smallint"
-	case 23:
-		t.Name = "integer"
-	case 20:
-		t.Name = "bigint"
-	case oidFloat4:
-		t.Name = "real"
-	case oidFloat8:
-		t.Name = "double precision"
 	case oidNumeric:
-		t.Name = "numeric"
 		if mod >= 4 {
 			t.Args = []int{(mod - 4) >> 16 & 0xffff, numericScale(int32(mod))}
 		}
 		return t
-	case 25:
-		t.Name = "text"
-	case oidVarchar:
-		t.Name, mod = "character varying", mod-4
-	case oidBPChar:
-		t.Name, mod = "character", mod-4
-	case oidDate:
-		t.Name = "date"
-	case oidTime:
-		t.Name = "time without time zone"
-	case oidTimetz:
-		t.Name = "time with time zone"
-	case oidTimestamp:
-		t.Name = "timestamp without time zone"
-	case oidTimestamptz:
-		t.Name = "timestamp with time zone"
-	case 1560:
-		t.Name = "bit"
-	case 1562:
-		t.Name = "bit varying"
+	case oidVarchar, oidBPChar:
+		mod -= 4
 	case oidInterval:
-		t.Name, mod = "interval", -1
+		mod = -1
 	}
 	if mod >= 0 {
 		t.Args = []int{mod}
