@@ -48,7 +48,7 @@ func newGauges(e *engine) gauges {
 		if g == nil {
 			_, queue := e.queues.of(w.pipeline)
 			g = &gauge{queue: queue, gates: map[string]*hop{}}
-			g.seen = monitor.Queue{Queue: q.Stream, Dir: q.Dir, MaxBytes: uint64(max(0, q.MaxBytes)), Consumers: []monitor.QueueConsumer{}}
+			g.seen = monitor.Queue{Queue: q.Stream, Dir: q.Dir, MaxBytes: uint64(max(0, q.MaxBytes)), Consumers: []monitor.QueueConsumer{}, Error: "it was not looked at yet"}
 			all[key] = g
 		}
 		g.seen.Pipelines = append(g.seen.Pipelines, w.pipeline.Name)
